@@ -1,0 +1,148 @@
+//! Fetch: whole batches from an offset on, waiting for them if need be.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::fetch_request::FetchPartition;
+use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::{FetchRequest, FetchResponse};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use crate::log::{Partition, ReadError};
+use crate::node::Node;
+
+/// Bytes of records in one answer, whatever the client asks for (Kafka's `fetch.max.bytes`).
+const MAX_BYTES: usize = 55 << 20;
+const MAX_WAIT_MS: i32 = 300_000;
+
+/// Answers once the wanted bytes are there or the wait is over. `reader` is this connection's bell.
+pub(crate) async fn handle(
+    node: &Node,
+    reader: &Arc<Notify>,
+    request: FetchRequest,
+) -> FetchResponse {
+    let wait = u64::from(request.max_wait_ms.clamp(0, MAX_WAIT_MS).unsigned_abs());
+    let deadline = Instant::now() + Duration::from_millis(wait);
+    while !is_enough(node, &request) {
+        // Heard from here on: what comes between the look before and this is seen by the next.
+        for (_, partition) in wanted(node, &request) {
+            partition
+                .iter()
+                .for_each(|partition| partition.register(reader));
+        }
+        if is_enough(node, &request) || timeout_at(deadline, reader.notified()).await.is_err() {
+            break;
+        }
+    }
+    read(node, &request)
+}
+
+fn wanted<'a>(
+    node: &'a Node,
+    request: &'a FetchRequest,
+) -> impl Iterator<Item = (&'a FetchPartition, Option<Arc<Partition>>)> {
+    request.topics.iter().flat_map(|topic| {
+        let found = node.topics.get(&topic.topic);
+        topic.partitions.iter().map(move |wanted| {
+            let index = usize::try_from(wanted.partition).ok();
+            let partition = found.as_ref().zip(index);
+            (
+                wanted,
+                partition.and_then(|(topic, index)| topic.partitions.get(index).cloned()),
+            )
+        })
+    })
+}
+
+/// Whether there are `min_bytes`, or an error to tell.
+fn is_enough(node: &Node, request: &FetchRequest) -> bool {
+    let least = u64::from(request.min_bytes.max(0).unsigned_abs())
+        .min(u64::from(request.max_bytes.max(0).unsigned_abs()))
+        .min(MAX_BYTES as u64);
+    let mut found = 0;
+    if least == 0 {
+        return true;
+    }
+    for (wanted, partition) in wanted(node, request) {
+        let Some(partition) = partition else {
+            return true;
+        };
+        let readable = partition.log().readable(wanted.fetch_offset);
+        match readable {
+            Ok(bytes) => found += bytes,
+            Err(_) => return true,
+        }
+        if found >= least {
+            return true;
+        }
+    }
+    false
+}
+
+fn read(node: &Node, request: &FetchRequest) -> FetchResponse {
+    let mut left = usize::try_from(request.max_bytes)
+        .unwrap_or(0)
+        .min(MAX_BYTES);
+    let mut nothing_yet = true;
+    let mut responses = Vec::new();
+    for topic in &request.topics {
+        let found = node.topics.get(&topic.topic);
+        let mut partitions = Vec::new();
+        for wanted in &topic.partitions {
+            let index = usize::try_from(wanted.partition).ok();
+            let partition = found.as_ref().zip(index);
+            let partition = partition.and_then(|(topic, index)| topic.partitions.get(index));
+            let data = match partition {
+                Some(partition) => read_partition(partition, wanted, left, nothing_yet),
+                None => refused(ResponseError::UnknownTopicOrPartition),
+            };
+            let bytes = data.records.as_ref().map_or(0, Bytes::len);
+            left = left.saturating_sub(bytes);
+            nothing_yet &= bytes == 0;
+            partitions.push(data.with_partition_index(wanted.partition));
+        }
+        let response = FetchableTopicResponse::default()
+            .with_topic(topic.topic.clone())
+            .with_partitions(partitions);
+        responses.push(response);
+    }
+    FetchResponse::default().with_responses(responses)
+}
+
+fn read_partition(
+    partition: &Partition,
+    wanted: &FetchPartition,
+    left: usize,
+    at_least_one: bool,
+) -> PartitionData {
+    let max_bytes = usize::try_from(wanted.partition_max_bytes)
+        .unwrap_or(0)
+        .min(left);
+    let log = partition.log();
+    let data = PartitionData::default()
+        .with_high_watermark(log.high_watermark())
+        .with_last_stable_offset(log.high_watermark())
+        .with_log_start_offset(log.start());
+    match log.read(wanted.fetch_offset, max_bytes, at_least_one) {
+        Ok(records) => data.with_records(Some(records)),
+        Err(ReadError::OutOfRange) => refused(ResponseError::OffsetOutOfRange)
+            .with_high_watermark(log.high_watermark())
+            .with_log_start_offset(log.start()),
+        Err(ReadError::Io(error)) => {
+            tracing::error!(%error, "log could not be read");
+            refused(ResponseError::KafkaStorageError)
+        }
+    }
+}
+
+fn refused(error: ResponseError) -> PartitionData {
+    PartitionData::default()
+        .with_error_code(error.code())
+        .with_high_watermark(-1)
+        .with_last_stable_offset(-1)
+        .with_log_start_offset(-1)
+        .with_records(Some(Bytes::new()))
+}

@@ -1,0 +1,174 @@
+//! JoinGroup, SyncGroup, Heartbeat, LeaveGroup: the wire's side of `groups`.
+
+use std::net::SocketAddr;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
+use kafka_protocol::messages::leave_group_response::MemberResponse;
+use kafka_protocol::messages::{
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    LeaveGroupResponse, SyncGroupRequest, SyncGroupResponse,
+};
+use kafka_protocol::protocol::StrBytes;
+
+use super::{code, text};
+use crate::groups::{
+    Coordinator, JoinAnswer, JoinRequest, Joined, LeaveRequest, MAX_GROUPS, Protocol, SyncRequest,
+};
+use crate::node::Node;
+
+/// Lowest version whose client can take the member id and come again (KIP-394).
+const ID_REQUIRED_FROM: i16 = 4;
+/// Lowest version with a rebalance time-out of its own.
+const REBALANCE_TIMEOUT_FROM: i16 = 1;
+/// Lowest version in which several members may leave at once (KIP-345).
+const LEAVE_MANY_FROM: i16 = 3;
+/// Longest session (Kafka's `group.max.session.timeout.ms`).
+const MAX_SESSION_MS: i32 = 1_800_000;
+/// Strategies a member may offer.
+const MAX_PROTOCOLS: usize = 32;
+
+/// Waits for the group's next generation.
+pub(crate) async fn join(
+    node: &Node,
+    request: JoinGroupRequest,
+    version: i16,
+    client_id: Option<StrBytes>,
+    peer: SocketAddr,
+) -> JoinGroupResponse {
+    let member_id = request.member_id.clone();
+    if let Err(error) = check(&node.groups, &node.offsets, &request) {
+        return refuse_join(error, member_id);
+    }
+    let session = request.session_timeout_ms;
+    let has_rebalance = version >= REBALANCE_TIMEOUT_FROM && request.rebalance_timeout_ms > 0;
+    let rebalance = if has_rebalance {
+        request.rebalance_timeout_ms
+    } else {
+        session
+    };
+    let offered = request.protocols.into_iter();
+    let join = JoinRequest {
+        member_id: request.member_id.to_string(),
+        instance_id: request.group_instance_id.as_ref().map(ToString::to_string),
+        client_id: client_id.as_deref().unwrap_or_default().to_owned(),
+        client_host: format!("/{}", peer.ip()),
+        session_timeout: u64::from(session.unsigned_abs()),
+        rebalance_timeout: u64::from(rebalance.unsigned_abs()),
+        protocol_type: request.protocol_type.to_string(),
+        protocols: offered
+            .map(|it| Protocol {
+                name: it.name.to_string(),
+                metadata: it.metadata,
+            })
+            .collect(),
+        id_required: version >= ID_REQUIRED_FROM,
+    };
+    match node.groups.join(&request.group_id, &join).await {
+        Joined::In(answer) => admit(answer),
+        Joined::IdRequired(id) => refuse_join(ResponseError::MemberIdRequired, text(id)),
+        Joined::Refused(error) => refuse_join(error, member_id),
+    }
+}
+
+fn check(
+    groups: &Coordinator,
+    offsets: &crate::offsets::Offsets,
+    request: &JoinGroupRequest,
+) -> Result<(), ResponseError> {
+    if request.group_id.is_empty() {
+        return Err(ResponseError::InvalidGroupId);
+    }
+    if !(1..=MAX_SESSION_MS).contains(&request.session_timeout_ms) {
+        return Err(ResponseError::InvalidSessionTimeout);
+    }
+    if request.protocols.is_empty() || request.protocols.len() > MAX_PROTOCOLS {
+        return Err(ResponseError::InconsistentGroupProtocol);
+    }
+    let known = groups.is_busy(&request.group_id) || offsets.has_group(&request.group_id);
+    if !known && offsets.group_count() >= MAX_GROUPS {
+        return Err(ResponseError::CoordinatorLoadInProgress);
+    }
+    Ok(())
+}
+
+fn admit(answer: JoinAnswer) -> JoinGroupResponse {
+    let members = answer
+        .members
+        .into_iter()
+        .map(|(id, instance_id, metadata)| {
+            JoinGroupResponseMember::default()
+                .with_member_id(text(id))
+                .with_group_instance_id(instance_id.map(text))
+                .with_metadata(metadata)
+        });
+    JoinGroupResponse::default()
+        .with_generation_id(answer.generation)
+        .with_protocol_type(Some(text(answer.protocol_type)))
+        .with_protocol_name(Some(text(answer.protocol)))
+        .with_leader(text(answer.leader))
+        .with_member_id(text(answer.member_id))
+        .with_members(members.collect())
+}
+
+fn refuse_join(error: ResponseError, member_id: StrBytes) -> JoinGroupResponse {
+    JoinGroupResponse::default()
+        .with_error_code(error.code())
+        .with_generation_id(-1)
+        .with_protocol_name(Some(text("")))
+        .with_member_id(member_id)
+}
+
+/// Waits for the leader's assignment.
+pub(crate) async fn sync(node: &Node, request: SyncGroupRequest) -> SyncGroupResponse {
+    let assignments = request.assignments.into_iter();
+    let sync = SyncRequest {
+        member_id: request.member_id.to_string(),
+        instance_id: request.group_instance_id.as_ref().map(ToString::to_string),
+        generation: request.generation_id,
+        assignments: assignments
+            .map(|it| (it.member_id.to_string(), it.assignment))
+            .collect(),
+    };
+    let response = SyncGroupResponse::default();
+    match node.groups.sync(&request.group_id, sync).await {
+        Ok(answer) => response
+            .with_protocol_type(Some(text(answer.protocol_type)))
+            .with_protocol_name(Some(text(answer.protocol)))
+            .with_assignment(answer.assignment),
+        Err(error) => response.with_error_code(error.code()),
+    }
+}
+
+/// Takes note that a member lives, and tells it of a rebalance.
+pub(crate) fn heartbeat(node: &Node, request: &HeartbeatRequest) -> HeartbeatResponse {
+    let instance_id = request.group_instance_id.as_deref();
+    let (group, member) = (&request.group_id, &request.member_id);
+    let result = node
+        .groups
+        .heartbeat(group, member, instance_id, request.generation_id);
+    HeartbeatResponse::default().with_error_code(code(&result))
+}
+
+/// Takes members out.
+pub(crate) fn leave(node: &Node, request: &LeaveGroupRequest, version: i16) -> LeaveGroupResponse {
+    if version < LEAVE_MANY_FROM {
+        let leave = LeaveRequest {
+            member_id: request.member_id.to_string(),
+            instance_id: None,
+        };
+        let result = node.groups.leave(&request.group_id, &leave);
+        return LeaveGroupResponse::default().with_error_code(code(&result));
+    }
+    let members = request.members.iter().map(|member| {
+        let leave = LeaveRequest {
+            member_id: member.member_id.to_string(),
+            instance_id: member.group_instance_id.as_ref().map(ToString::to_string),
+        };
+        MemberResponse::default()
+            .with_member_id(member.member_id.clone())
+            .with_group_instance_id(member.group_instance_id.clone())
+            .with_error_code(code(&node.groups.leave(&request.group_id, &leave)))
+    });
+    LeaveGroupResponse::default().with_members(members.collect())
+}

@@ -1,0 +1,209 @@
+//! Produce: batches in, their offsets out.
+//!
+//! A batch is acknowledged when it is in the log, and with fsync `always` on the disk.
+
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::produce_request::PartitionProduceData;
+use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+
+use super::text;
+use crate::log::batch::{self, BatchFault};
+use crate::log::{AppendError, Partition};
+use crate::node::Node;
+use crate::topics::Topic;
+
+/// Why a partition's batch is refused: the code and a sentence.
+struct Refusal {
+    code: ResponseError,
+    message: String,
+}
+
+/// A batch in the log that may still have to reach the disk.
+struct Pending {
+    partition: Arc<Partition>,
+    sync_to: i64,
+    /// Where its answer stands: topic, partition.
+    at: (usize, usize),
+}
+
+/// Appends what the request holds. `None` where the client wants no answer (acks 0).
+pub(crate) async fn handle(node: &Node, request: ProduceRequest) -> Option<ProduceResponse> {
+    let refused = refuse_whole(&request);
+    let mut responses = Vec::new();
+    let mut pending = Vec::new();
+    for data in request.topic_data {
+        let topic = node.topics.get(&data.name);
+        let mut partitions = Vec::new();
+        for partition in data.partition_data {
+            let result = match &refused {
+                Some(refused) => Err(refused.into()),
+                None => append(node, topic.as_deref(), &partition),
+            };
+            let (response, written) = answer(partition.index, result);
+            let at = (responses.len(), partitions.len());
+            pending.extend(written.map(|(partition, sync_to)| Pending {
+                partition,
+                sync_to,
+                at,
+            }));
+            partitions.push(response);
+        }
+        let response = TopicProduceResponse::default()
+            .with_name(data.name)
+            .with_partition_responses(partitions);
+        responses.push(response);
+    }
+    for written in pending {
+        settle(node, written, &mut responses).await;
+    }
+    (request.acks != 0).then(|| ProduceResponse::default().with_responses(responses))
+}
+
+fn refuse_whole(request: &ProduceRequest) -> Option<Refused> {
+    if request.transactional_id.is_some() {
+        return Some(Refused::Transactions);
+    }
+    (!matches!(request.acks, -1..=1)).then_some(Refused::Acks)
+}
+
+#[derive(Clone, Copy)]
+enum Refused {
+    Transactions,
+    Acks,
+}
+
+impl From<&Refused> for Refusal {
+    fn from(refused: &Refused) -> Self {
+        match refused {
+            Refused::Transactions => Self {
+                code: ResponseError::TransactionalIdAuthorizationFailed,
+                message: "the embedded log has no transactions".to_owned(),
+            },
+            Refused::Acks => Self {
+                code: ResponseError::InvalidRequiredAcks,
+                message: "acks must be -1, 0 or 1".to_owned(),
+            },
+        }
+    }
+}
+
+type Written = (Arc<Partition>, i64);
+
+fn append(
+    node: &Node,
+    topic: Option<&Topic>,
+    data: &PartitionProduceData,
+) -> Result<(i64, i64, Written), Refusal> {
+    let found = topic.and_then(|topic| {
+        let index = usize::try_from(data.index).ok()?;
+        Some((topic, topic.partitions.get(index)?))
+    });
+    let Some((topic, partition)) = found else {
+        let code = ResponseError::UnknownTopicOrPartition;
+        return Err(Refusal {
+            code,
+            message: code.to_string(),
+        });
+    };
+    let records = data.records.as_deref().unwrap_or_default();
+    let max_bytes = topic.settings.max_message_bytes(node.max_message_bytes);
+    let header = batch::validate(records, max_bytes)?;
+    let mut log = partition.log();
+    let appended = log.append(&header, records)?;
+    let start = log.start();
+    drop(log);
+    Ok((
+        appended.base_offset,
+        start,
+        (Arc::clone(partition), appended.sync_to),
+    ))
+}
+
+fn answer(
+    index: i32,
+    result: Result<(i64, i64, Written), Refusal>,
+) -> (PartitionProduceResponse, Option<Written>) {
+    let response = PartitionProduceResponse::default().with_index(index);
+    match result {
+        Ok((base_offset, start, written)) => (
+            response
+                .with_base_offset(base_offset)
+                .with_log_start_offset(start),
+            Some(written),
+        ),
+        Err(refusal) => (refuse(response, &refusal), None),
+    }
+}
+
+fn refuse(response: PartitionProduceResponse, refusal: &Refusal) -> PartitionProduceResponse {
+    response
+        .with_base_offset(-1)
+        .with_error_code(refusal.code.code())
+        .with_error_message(Some(text(refusal.message.as_str())))
+}
+
+/// Waits for the disk where that is asked for, and shows the batch to readers.
+async fn settle(node: &Node, written: Pending, responses: &mut [TopicProduceResponse]) {
+    if !node.sync_always {
+        written.partition.wake_readers();
+        return;
+    }
+    if let Err(error) = written.partition.sync_to(written.sync_to).await {
+        tracing::error!(%error, "log could not be synced, partition takes no more records");
+        let (topic, partition) = written.at;
+        let slot = responses
+            .get_mut(topic)
+            .and_then(|topic| topic.partition_responses.get_mut(partition));
+        if let Some(response) = slot {
+            let code = ResponseError::KafkaStorageError;
+            let refusal = Refusal {
+                code,
+                message: format!("sync failed: {error}"),
+            };
+            *response = refuse(std::mem::take(response), &refusal);
+        }
+    }
+}
+
+impl From<BatchFault> for Refusal {
+    fn from(fault: BatchFault) -> Self {
+        let code = match fault {
+            BatchFault::Size | BatchFault::Checksum => ResponseError::CorruptMessage,
+            BatchFault::TooLarge => ResponseError::MessageTooLarge,
+            BatchFault::Codec => ResponseError::UnsupportedCompressionType,
+            BatchFault::TimestampType => ResponseError::InvalidTimestamp,
+            BatchFault::Transactional => ResponseError::InvalidTxnState,
+            BatchFault::Magic
+            | BatchFault::MoreThanOne
+            | BatchFault::Count
+            | BatchFault::Control
+            | BatchFault::Sequence => ResponseError::InvalidRecord,
+        };
+        Self {
+            code,
+            message: fault.to_string(),
+        }
+    }
+}
+
+impl From<AppendError> for Refusal {
+    fn from(error: AppendError) -> Self {
+        let code = match &error {
+            AppendError::OldEpoch => ResponseError::InvalidProducerEpoch,
+            AppendError::OutOfOrder => ResponseError::OutOfOrderSequenceNumber,
+            AppendError::MemoryFull | AppendError::Broken | AppendError::Io(_) => {
+                ResponseError::KafkaStorageError
+            }
+        };
+        if let AppendError::Io(source) = &error {
+            tracing::error!(error = %source, "log could not be written");
+        }
+        Self {
+            code,
+            message: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The broker as others hold it: started, addressed, stopped.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::{BrokerConfig, Fsync, Storage};
+use crate::error::BrokerError;
+use crate::node::Node;
+use crate::server::{self, Limits};
+
+/// A running broker on a thread of its own. Dropping it stops it, as well as that goes.
+#[derive(Debug)]
+pub struct Broker {
+    address: SocketAddr,
+    log_id: Uuid,
+    stop: CancellationToken,
+    thread: Mutex<Option<JoinHandle<Result<(), BrokerError>>>>,
+}
+
+impl Broker {
+    /// Opens the storage, recovers it, and serves. Blocks until clients can connect; recovery
+    /// reads the whole log.
+    ///
+    /// # Errors
+    /// A setting is out of range, the address is taken or not loopback, or the directory is
+    /// locked, damaged or of another format.
+    pub fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
+        check(&config)?;
+        let listener = listen(config.listen)?;
+        let address = listener
+            .local_addr()
+            .map_err(|source| BrokerError::Listen {
+                address: config.listen,
+                source,
+            })?;
+        let node = Arc::new(Node::open(&config, address)?);
+        let log_id = node.log_id;
+        let stop = CancellationToken::new();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(4)
+            .thread_name("cloudsync-log-disk")
+            .build()
+            .map_err(|source| BrokerError::Thread { source })?;
+        let stopped = stop.clone();
+        let limits = Limits::of(&config);
+        let serve = move || runtime.block_on(server::run(node, listener, limits, stopped));
+        let thread = thread::Builder::new()
+            .name("cloudsync-log".to_owned())
+            .spawn(serve)
+            .map_err(|source| BrokerError::Thread { source })?;
+        let place = match &config.storage {
+            Storage::Memory => "memory".to_owned(),
+            Storage::Dir(path) => path.display().to_string(),
+        };
+        tracing::info!(%address, %log_id, storage = %place, "embedded log listening");
+        Ok(Self {
+            address,
+            log_id,
+            stop,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Where it listens, with the port it was given.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Identity of this log, kept with its directory; also Kafka's cluster id.
+    #[must_use]
+    pub fn log_id(&self) -> Uuid {
+        self.log_id
+    }
+
+    /// Whether it still serves: false after [`Broker::shutdown`], and when its thread ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.thread
+            .lock()
+            .as_ref()
+            .is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// Cuts all connections, syncs everything and marks the directory as cleanly closed. Blocks
+    /// for the time that takes. A second call does nothing.
+    ///
+    /// # Errors
+    /// Something could not be synced; the next start then recovers as after a crash.
+    pub fn shutdown(&self) -> Result<(), BrokerError> {
+        self.stop.cancel();
+        let Some(thread) = self.thread.lock().take() else {
+            return Ok(());
+        };
+        thread.join().unwrap_or(Err(BrokerError::Ended))
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Err(error) = self.shutdown() {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "embedded log not closed cleanly"
+            );
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, BrokerError> {
+    if !address.ip().is_loopback() {
+        return Err(BrokerError::NotLoopback { address });
+    }
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BrokerError::AddressInUse { address, source },
+        _ => BrokerError::Listen { address, source },
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+fn check(config: &BrokerConfig) -> Result<(), BrokerError> {
+    let out_of_range =
+        |name: &'static str, value: String| Err(BrokerError::Setting { name, value });
+    // One batch may still go beyond; positions stay far from any limit.
+    if !(1..=1 << 40).contains(&config.segment_bytes) {
+        return out_of_range("segment_bytes", config.segment_bytes.to_string());
+    }
+    if !(1..=1 << 40).contains(&config.reservation_step) {
+        return out_of_range("reservation_step", config.reservation_step.to_string());
+    }
+    if !(1_024..=1 << 30).contains(&config.max_frame_bytes) {
+        return out_of_range("max_frame_bytes", config.max_frame_bytes.to_string());
+    }
+    if config.max_connections == 0 {
+        return out_of_range("max_connections", config.max_connections.to_string());
+    }
+    if let Fsync::Every(interval) = config.fsync
+        && interval.is_zero()
+    {
+        return out_of_range("fsync", format!("{interval:?}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! What a broker is started with: where it listens, where it stores, how much it takes.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of one broker. `Default` is a memory broker on a free loopback port.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// Where to listen; loopback only, port 0 takes a free one. Default `127.0.0.1:0`.
+    pub listen: SocketAddr,
+    /// Where records live. Default [`Storage::Memory`].
+    pub storage: Storage,
+    /// When records reach the disk. Default every second.
+    pub fsync: Fsync,
+    /// Size in bytes at which a segment file is closed and the next begun. Default 64 MiB.
+    pub segment_bytes: u64,
+    /// Largest record batch in bytes, for topics without `max.message.bytes`. Default 1,048,588
+    /// (Kafka's).
+    pub max_message_bytes: usize,
+    /// Largest request frame in bytes. Default 100 MiB (Kafka's).
+    pub max_frame_bytes: usize,
+    /// Bytes of requests held in memory at once, over all connections; at least one frame always
+    /// fits. Default 256 MiB.
+    pub max_buffered_bytes: usize,
+    /// Open connections; one more is closed at once. Default 1,024.
+    pub max_connections: usize,
+    /// Bytes of records that [`Storage::Memory`] holds; then producers get a storage error.
+    /// Default 2 GiB.
+    pub memory_limit: u64,
+    /// How long an empty group waits for more members after the first. Default 100 ms.
+    pub first_join_delay: Duration,
+    /// How far the synced reservation runs ahead of a partition's end, in offsets. Default
+    /// 1,000,000.
+    pub reservation_step: i64,
+    /// File whose content names the current boot of the machine; unreadable counts as another
+    /// boot. Default `/proc/sys/kernel/random/boot_id`.
+    pub boot_id_file: PathBuf,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            storage: Storage::Memory,
+            fsync: Fsync::Every(Duration::from_secs(1)),
+            segment_bytes: 64 << 20,
+            max_message_bytes: 1_048_588,
+            max_frame_bytes: 100 << 20,
+            max_buffered_bytes: 256 << 20,
+            max_connections: 1_024,
+            memory_limit: 2 << 30,
+            first_join_delay: Duration::from_millis(100),
+            reservation_step: 1_000_000,
+            boot_id_file: PathBuf::from("/proc/sys/kernel/random/boot_id"),
+        }
+    }
+}
+
+/// Where records live.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// In memory, gone with the broker.
+    Memory,
+    /// In this directory, created if absent and locked while the broker runs.
+    Dir(PathBuf),
+}
+
+/// When records reach the disk. Either way they outlive the process once acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// Before they are acknowledged and before anyone reads them.
+    Always,
+    /// In the background, this often; a power cut may cost the records of one interval.
+    Every(Duration),
+}

@@ -1,0 +1,33 @@
+//! A single-node Kafka-protocol log for development and tests.
+//!
+//! In: Kafka clients on a loopback port. Out: the same answers a one-node Kafka gives them, for
+//! plain and idempotent producers and for classic consumer groups. It promises: what it
+//! acknowledged survives the end of the process (with [`Fsync::Always`] also a power cut), and no
+//! offset is ever given twice. It has no TLS, no transactions, no replication.
+//!
+//! The way of a request: `server` (frame, connection) → `api` (one file a request) → `log`
+//! (a partition: segments, recovery, reservation), `groups`, `offsets`, `topics`.
+//! `store` owns the directory all of these live in.
+
+mod broker;
+mod config;
+mod error;
+
+mod node;
+mod server;
+
+mod api;
+
+mod groups;
+mod log;
+mod offsets;
+mod producer_ids;
+mod topic_settings;
+mod topics;
+
+mod files;
+mod store;
+
+pub use broker::Broker;
+pub use config::{BrokerConfig, Fsync, Storage};
+pub use error::BrokerError;

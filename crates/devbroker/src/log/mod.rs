@@ -1,0 +1,313 @@
+//! One partition's log: append, read, sync.
+//!
+//! In: validated batches. Out: their offsets, and whole batches to readers up to the high
+//! watermark. It promises: offsets rise and are never given twice (`reservation`), a repeated batch
+//! of an idempotent producer is answered with its first offset (`producer_state`), and opening
+//! after any crash yields a valid prefix (`recovery`).
+
+pub(crate) mod batch;
+mod partition;
+mod producer_state;
+mod read;
+mod recovery;
+mod reservation;
+mod segment;
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::batch::BatchHeader;
+use self::producer_state::{ProducerStates, Verdict};
+use self::reservation::Reservation;
+use self::segment::Segment;
+use crate::error::BrokerError;
+use crate::files;
+
+pub(crate) use self::partition::Partition;
+pub(crate) use self::read::ReadError;
+pub(crate) use self::recovery::LastRun;
+
+/// What all partitions of a broker share.
+#[derive(Debug, Clone)]
+pub(crate) struct LogOptions {
+    pub(crate) segment_bytes: u64,
+    pub(crate) reservation_step: i64,
+    /// Whether readers and producers wait for the disk.
+    pub(crate) sync_always: bool,
+    /// Bytes that may still be stored in memory.
+    pub(crate) memory_left: Arc<AtomicU64>,
+}
+
+/// The log of one partition.
+#[derive(Debug)]
+pub(crate) struct PartitionLog {
+    options: LogOptions,
+    /// `None` in memory.
+    disk: Option<Disk>,
+    /// Never empty; the last one takes appends.
+    segments: VecDeque<Segment>,
+    /// The next offset to give.
+    end: i64,
+    /// Offsets below are on disk.
+    synced: i64,
+    producers: ProducerStates,
+    /// A sync failed: what the page cache holds is no longer known to reach the disk.
+    broken: bool,
+}
+
+#[derive(Debug)]
+struct Disk {
+    dir: PathBuf,
+    reservation: Reservation,
+    /// Closed segments not synced yet.
+    sealed: Vec<Arc<File>>,
+    scratch: Vec<u8>,
+}
+
+/// Where a produced batch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Appended {
+    pub(crate) base_offset: i64,
+    /// To be acknowledged only when the log is synced up to here (`sync_always`).
+    pub(crate) sync_to: i64,
+}
+
+/// Why a batch was not appended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AppendError {
+    #[error("producer epoch is older than the last one seen")]
+    OldEpoch,
+    #[error("producer sequence is out of order")]
+    OutOfOrder,
+    #[error("the log in memory is full")]
+    MemoryFull,
+    #[error("an earlier sync failed")]
+    Broken,
+    #[error("write failed")]
+    Io(#[from] io::Error),
+}
+
+/// Files to sync, and the offset that is safe afterwards.
+#[derive(Debug)]
+pub(crate) struct SyncJob {
+    files: Vec<Arc<File>>,
+    end: i64,
+}
+
+impl SyncJob {
+    /// Blocks until the disk has everything.
+    pub(crate) fn run(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|file| file.sync_data())
+    }
+}
+
+// === impl PartitionLog ===
+
+impl PartitionLog {
+    /// An empty log in memory.
+    pub(crate) fn in_memory(options: LogOptions) -> Self {
+        Self {
+            options,
+            disk: None,
+            segments: VecDeque::from([Segment::in_memory(0)]),
+            end: 0,
+            synced: 0,
+            producers: ProducerStates::default(),
+            broken: false,
+        }
+    }
+
+    /// Creates the folder and an empty log in it; what stood there is deleted.
+    pub(crate) fn create(dir: &Path, options: LogOptions) -> Result<Self, BrokerError> {
+        if dir.exists() {
+            fs::remove_dir_all(dir).map_err(BrokerError::file("delete", dir))?;
+        }
+        fs::create_dir_all(dir).map_err(BrokerError::file("create directory", dir))?;
+        let first = Segment::create(dir, 0).map_err(BrokerError::file("create segment in", dir))?;
+        files::sync_dir(dir).map_err(BrokerError::file("sync", dir))?;
+        files::sync_parent(dir).map_err(BrokerError::file("sync directory of", dir))?;
+        let reservation = Reservation::open(dir, options.reservation_step)?;
+        Ok(Self {
+            options,
+            disk: Some(Disk::new(dir, reservation)),
+            segments: VecDeque::from([first]),
+            end: 0,
+            synced: 0,
+            producers: ProducerStates::default(),
+            broken: false,
+        })
+    }
+
+    /// Opens a folder, cutting off what the last run left unfinished.
+    pub(crate) fn open(
+        dir: &Path,
+        options: LogOptions,
+        last_run: LastRun,
+    ) -> Result<Self, BrokerError> {
+        recovery::open(dir, options, last_run)
+    }
+
+    /// Offset of the first record kept.
+    pub(crate) fn start(&self) -> i64 {
+        self.segments
+            .front()
+            .map_or(self.end, |segment| segment.base)
+    }
+
+    /// The next offset to be given.
+    pub(crate) fn end(&self) -> i64 {
+        self.end
+    }
+
+    /// Readers see offsets below.
+    pub(crate) fn high_watermark(&self) -> i64 {
+        if self.options.sync_always {
+            self.synced
+        } else {
+            self.end
+        }
+    }
+
+    /// Appends a validated batch, or finds it in the log already.
+    pub(crate) fn append(
+        &mut self,
+        header: &BatchHeader,
+        batch: &[u8],
+    ) -> Result<Appended, AppendError> {
+        if self.broken {
+            return Err(AppendError::Broken);
+        }
+        match self.producers.judge(header) {
+            Verdict::New => {}
+            Verdict::Repeat { base_offset } => {
+                return Ok(Appended {
+                    base_offset,
+                    sync_to: self.end,
+                });
+            }
+            Verdict::OldEpoch => return Err(AppendError::OldEpoch),
+            Verdict::OutOfOrder => return Err(AppendError::OutOfOrder),
+        }
+        let placed = BatchHeader {
+            base_offset: self.end,
+            leader_epoch: 0,
+            ..*header
+        };
+        self.make_room(&placed)?;
+        self.write(&placed, batch)?;
+        self.producers.record(&placed);
+        self.end = placed.next_offset();
+        Ok(Appended {
+            base_offset: placed.base_offset,
+            sync_to: self.end,
+        })
+    }
+
+    fn make_room(&mut self, placed: &BatchHeader) -> Result<(), AppendError> {
+        let size = placed.size as u64;
+        if self.disk.is_none() {
+            let taken = self.options.memory_left.fetch_update(
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+                |left| left.checked_sub(size),
+            );
+            taken.map_err(|_| AppendError::MemoryFull)?;
+        }
+        let full = self.segments.back().is_some_and(|segment| {
+            segment.size > 0 && segment.size + size > self.options.segment_bytes
+        });
+        if full {
+            self.roll()?;
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.reservation.cover(placed.next_offset())?;
+        }
+        Ok(())
+    }
+
+    /// Begins a new segment at the end of the log.
+    fn roll(&mut self) -> io::Result<()> {
+        let next = match &self.disk {
+            None => Segment::in_memory(self.end),
+            Some(disk) => {
+                let segment = Segment::create(&disk.dir, self.end)?;
+                files::sync_dir(&disk.dir)?;
+                segment
+            }
+        };
+        let sealed = self.segments.back_mut().and_then(Segment::seal);
+        if let Some(disk) = &mut self.disk {
+            disk.sealed.extend(sealed);
+        }
+        self.segments.push_back(next);
+        Ok(())
+    }
+
+    fn write(&mut self, placed: &BatchHeader, batch: &[u8]) -> io::Result<()> {
+        let active = self.segments.back_mut().ok_or_else(segment::changed)?;
+        let mut local = Vec::new();
+        let scratch = self
+            .disk
+            .as_mut()
+            .map_or(&mut local, |disk| &mut disk.scratch);
+        scratch.clear();
+        batch::place(scratch, batch, placed.base_offset);
+        active.append(placed, scratch)
+    }
+
+    /// What is to be synced, if anything.
+    pub(crate) fn begin_sync(&self) -> Option<SyncJob> {
+        let disk = self.disk.as_ref()?;
+        if self.synced == self.end || self.broken {
+            return None;
+        }
+        let mut files = disk.sealed.clone();
+        files.extend(self.segments.back().and_then(Segment::file));
+        Some(SyncJob {
+            files,
+            end: self.end,
+        })
+    }
+
+    /// Takes note of how a sync went. A failed one ends all writing: the system may have dropped
+    /// the unwritten pages, and a second sync would not say so.
+    pub(crate) fn end_sync(&mut self, job: &SyncJob, result: &io::Result<()>) {
+        if result.is_err() {
+            self.broken = true;
+            return;
+        }
+        self.synced = self.synced.max(job.end);
+        if let Some(disk) = &mut self.disk {
+            disk.sealed
+                .retain(|file| !job.files.iter().any(|synced| Arc::ptr_eq(file, synced)));
+        }
+    }
+}
+
+impl Disk {
+    fn new(dir: &Path, reservation: Reservation) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            reservation,
+            sealed: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+}
+
+impl Drop for PartitionLog {
+    /// A deleted topic in memory gives its room back.
+    fn drop(&mut self) {
+        if self.disk.is_none() {
+            let size: u64 = self.segments.iter().map(|segment| segment.size).sum();
+            self.options.memory_left.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::batch::tests::batch;
+use super::read::whole_batches;
+use super::*;
+
+fn options() -> LogOptions {
+    LogOptions {
+        segment_bytes: 64 << 20,
+        reservation_step: 1_000,
+        sync_always: false,
+        memory_left: Arc::new(AtomicU64::new(1 << 30)),
+    }
+}
+
+fn append(log: &mut PartitionLog, producer: (i64, i16, i32), count: i32, time: i64) -> i64 {
+    let bytes = batch(producer, count, time, &[9; 37]);
+    let header = batch::validate(&bytes, 1 << 20).unwrap();
+    log.append(&header, &bytes).unwrap().base_offset
+}
+
+/// Offsets of all batches, as readers find them.
+fn offsets(log: &PartitionLog) -> Vec<i64> {
+    let mut found = Vec::new();
+    let mut next = log.start();
+    loop {
+        let bytes = log.read(next, 1, true).unwrap();
+        let Some(header) = BatchHeader::parse(&bytes) else {
+            return found;
+        };
+        assert!(header.checksum_holds(&bytes) && header.last_offset() >= next);
+        found.push(header.base_offset);
+        next = header.next_offset();
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+/// A folder with batches at 0, 2, 4, the last of one record: the end is 5.
+fn small_log(dir: &Path) {
+    let mut log = PartitionLog::create(dir, options()).unwrap();
+    for (sequence, count) in [(0, 2), (2, 2), (4, 1)] {
+        append(&mut log, (7, 0, sequence), count, 10);
+    }
+}
+
+#[test]
+fn every_cut_opens_to_the_whole_batches_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    small_log(&whole);
+    let bytes = fs::read(whole.join("00000000000000000000.log")).unwrap();
+    let size = bytes.len() / 3;
+    for length in 0..=bytes.len() {
+        for (last_run, next) in [
+            (LastRun::SameBoot, [0, 2, 4, 5][length / size]),
+            (LastRun::Clean { end: 5 }, 5),
+            (LastRun::OtherBoot, 1_002),
+        ] {
+            copy(&whole, &broken);
+            fs::write(broken.join("00000000000000000000.log"), &bytes[..length]).unwrap();
+            let mut log = PartitionLog::open(&broken, options(), last_run).unwrap();
+            assert_eq!(
+                offsets(&log),
+                [0, 2, 4][..length / size],
+                "{last_run:?} cut at {length}"
+            );
+            assert_eq!(
+                append(&mut log, (-1, -1, -1), 1, 0),
+                next,
+                "{last_run:?} cut at {length}"
+            );
+            drop(log);
+            let reopened = PartitionLog::open(&broken, options(), LastRun::SameBoot).unwrap();
+            assert_eq!(*offsets(&reopened).last().unwrap(), next);
+            fs::remove_dir_all(&broken).unwrap();
+        }
+    }
+}
+
+#[test]
+fn every_flipped_byte_opens_to_a_prefix_and_no_offset_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    small_log(&whole);
+    let bytes = fs::read(whole.join("00000000000000000000.log")).unwrap();
+    let size = bytes.len() / 3;
+    for at in 0..bytes.len() {
+        copy(&whole, &broken);
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x10;
+        fs::write(broken.join("00000000000000000000.log"), &flipped).unwrap();
+        let mut log = PartitionLog::open(&broken, options(), LastRun::OtherBoot).unwrap();
+        assert_eq!(offsets(&log), [0, 2, 4][..at / size], "flipped at {at}");
+        assert_eq!(
+            append(&mut log, (-1, -1, -1), 1, 0),
+            1_002,
+            "flipped at {at}"
+        );
+        fs::remove_dir_all(&broken).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_batch_after_a_kill_goes_on_at_the_reservation() {
+    let dir = tempfile::tempdir().unwrap();
+    small_log(&dir.path().join("p"));
+    let file = dir.path().join("p/00000000000000000000.log");
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let log = PartitionLog::open(&dir.path().join("p"), options(), LastRun::SameBoot).unwrap();
+    assert_eq!((offsets(&log), log.end()), (vec![0, 2], 1_002));
+    drop(log);
+    let mut log = PartitionLog::open(&dir.path().join("p"), options(), LastRun::SameBoot).unwrap();
+    assert_eq!(
+        log.end(),
+        1_002,
+        "a kill before the first new record changes nothing"
+    );
+    assert_eq!(log.start(), 0);
+    assert!(log.read(1_003, 1, true).is_err());
+    assert_eq!(append(&mut log, (-1, -1, -1), 1, 0), 1_002);
+    let bytes = log.read(4, 1, true).unwrap();
+    assert_eq!(
+        BatchHeader::parse(&bytes).unwrap().base_offset,
+        1_002,
+        "readers step over the gap"
+    );
+}
+
+#[test]
+fn repeats_are_answered_with_the_first_offset_also_after_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    small_log(&dir.path().join("p"));
+    let mut log = PartitionLog::open(&dir.path().join("p"), options(), LastRun::SameBoot).unwrap();
+    assert_eq!(append(&mut log, (7, 0, 2), 2, 10), 2);
+    assert_eq!(append(&mut log, (7, 0, 5), 1, 10), 5);
+    let bytes = batch((7, 0, 9), 1, 10, b"r");
+    let header = batch::validate(&bytes, 1 << 20).unwrap();
+    assert!(matches!(
+        log.append(&header, &bytes),
+        Err(AppendError::OutOfOrder)
+    ));
+}
+
+#[test]
+fn memory_has_an_end_and_is_given_back() {
+    let options = LogOptions {
+        memory_left: Arc::new(AtomicU64::new(250)),
+        ..options()
+    };
+    let left = Arc::clone(&options.memory_left);
+    let mut log = PartitionLog::in_memory(options);
+    append(&mut log, (-1, -1, -1), 1, 0);
+    append(&mut log, (-1, -1, -1), 1, 0);
+    let bytes = batch((-1, -1, -1), 1, 0, &[9; 37]);
+    let header = batch::validate(&bytes, 1 << 20).unwrap();
+    assert!(matches!(
+        log.append(&header, &bytes),
+        Err(AppendError::MemoryFull)
+    ));
+    drop(log);
+    assert_eq!(left.load(Ordering::Relaxed), 250);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Whatever the batches, the segment size and the storage: every offset, limit and time finds
+    /// what a plain list of the batches says.
+    #[test]
+    fn reads_agree_with_a_plain_list(
+        batches in proptest::collection::vec((1..9i32, 0..100i64, 0..3_000usize), 1..60),
+        segment_bytes in 1..20_000u64,
+        on_disk in any::<bool>(),
+        limit in 0..9_000usize,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("p");
+        let options = LogOptions { segment_bytes, ..options() };
+        let mut log = if on_disk {
+            PartitionLog::create(&folder, options.clone()).unwrap()
+        } else {
+            PartitionLog::in_memory(options.clone())
+        };
+        let mut list: BTreeMap<i64, (BatchHeader, i64)> = BTreeMap::new();
+        for (count, time, size) in batches {
+            let bytes = batch((-1, -1, -1), count, time, &vec![3; size]);
+            let header = batch::validate(&bytes, 1 << 20).unwrap();
+            let base = log.append(&header, &bytes).unwrap().base_offset;
+            list.insert(base + i64::from(count) - 1, (header, base));
+        }
+        if on_disk {
+            let end = log.end();
+            let job = log.begin_sync().unwrap();
+            let result = job.run();
+            log.end_sync(&job, &result);
+            prop_assert!(log.begin_sync().is_none());
+            drop(log);
+            log = PartitionLog::open(&folder, options, LastRun::Clean { end }).unwrap();
+            prop_assert_eq!(log.end(), end);
+        }
+        for offset in 0..log.end() {
+            let bytes = log.read(offset, limit, true).unwrap();
+            let (_, (first, base)) = list.range(offset..).next().unwrap();
+            let found = BatchHeader::parse(&bytes).unwrap();
+            prop_assert_eq!(found.base_offset, *base);
+            prop_assert!(bytes.len() <= limit || bytes.len() == first.size);
+            prop_assert_eq!(whole_batches(&bytes, i64::MAX), bytes.len());
+            let rest: usize = list.range(offset..).map(|(_, (header, _))| header.size).sum();
+            prop_assert_eq!(log.readable(offset).unwrap(), rest as u64);
+        }
+        for time in 0..=100 {
+            let expected = list.values().find(|(header, _)| header.max_timestamp >= time);
+            let found = log.find_timestamp(time).unwrap();
+            prop_assert_eq!(found.map(|(base, _)| base), expected.map(|(_, base)| *base));
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Committed offsets of all groups, in an append-only file.
+//!
+//! In: commits. Out: the last one of each group and partition, also after a reopen. Each line of
+//! the file carries its checksum; the file is rewritten without what is superseded at open and
+//! when it has grown far beyond what it says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex as TurnMutex;
+
+use crate::error::BrokerError;
+use crate::files;
+
+const FILE: &str = "offsets.log";
+/// The file is rewritten when it is larger than this and than eight times its content.
+const COMPACT_AT: u64 = 4 << 20;
+const COMPACT_RATIO: u64 = 8;
+
+/// What a group committed for one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Committed {
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) metadata: String,
+}
+
+/// Topic and partition.
+pub(crate) type Place = (String, i32);
+
+/// The committed offsets of every group.
+#[derive(Debug)]
+pub(crate) struct Offsets {
+    inner: Mutex<Inner>,
+    sync_turn: TurnMutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    groups: HashMap<String, BTreeMap<Place, Committed>>,
+    disk: Option<Disk>,
+}
+
+#[derive(Debug)]
+struct Disk {
+    path: PathBuf,
+    file: Arc<File>,
+    size: u64,
+    live: u64,
+    synced: u64,
+    /// Counts rewrites, so that a sync of the file before does not count for the new one.
+    generation: u64,
+}
+
+/// One line: a commit, or the end of one.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    group: String,
+    topic: String,
+    partition: i32,
+    committed: Option<Committed>,
+}
+
+impl Offsets {
+    pub(crate) fn in_memory() -> Self {
+        Self {
+            inner: Mutex::default(),
+            sync_turn: TurnMutex::default(),
+        }
+    }
+
+    /// Reads the file, cuts a torn end off, and rewrites it.
+    pub(crate) fn open(dir: &Path) -> Result<Self, BrokerError> {
+        let path = dir.join(FILE);
+        let bytes = files::read_if_there(&path)
+            .map_err(BrokerError::file("read", path.as_path()))?
+            .unwrap_or_default();
+        let mut inner = Inner::default();
+        let read = inner.replay(&bytes);
+        if read < bytes.len() {
+            let cut_bytes = bytes.len() - read;
+            tracing::warn!(file = %path.display(), position = read, cut_bytes, "committed offsets cut at their last sound line");
+        }
+        inner
+            .rewrite(&path)
+            .map_err(BrokerError::file("write", path))?;
+        Ok(Self {
+            inner: Mutex::new(inner),
+            sync_turn: TurnMutex::default(),
+        })
+    }
+
+    /// Stores a commit of one group; all of it or, after an error, none.
+    pub(crate) fn commit(&self, group: &str, commits: Vec<(Place, Committed)>) -> io::Result<()> {
+        let lines = commits
+            .into_iter()
+            .map(|(place, committed)| (place, Some(committed)));
+        self.inner.lock().apply(group, lines.collect())
+    }
+
+    /// What the group committed for a partition.
+    pub(crate) fn get(&self, group: &str, place: &Place) -> Option<Committed> {
+        self.inner.lock().groups.get(group)?.get(place).cloned()
+    }
+
+    /// The partitions the group has committed for.
+    pub(crate) fn places(&self, group: &str) -> Vec<Place> {
+        let inner = self.inner.lock();
+        inner
+            .groups
+            .get(group)
+            .map(|of| of.keys().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Groups that have committed anything.
+    pub(crate) fn groups(&self) -> Vec<String> {
+        self.inner.lock().groups.keys().cloned().collect()
+    }
+
+    pub(crate) fn group_count(&self) -> usize {
+        self.inner.lock().groups.len()
+    }
+
+    pub(crate) fn has_group(&self, group: &str) -> bool {
+        self.inner.lock().groups.contains_key(group)
+    }
+
+    /// Forgets all of a group.
+    pub(crate) fn delete_group(&self, group: &str) -> io::Result<()> {
+        let gone = self
+            .places(group)
+            .into_iter()
+            .map(|place| (place, None))
+            .collect();
+        self.inner.lock().apply(group, gone)
+    }
+
+    /// Forgets a deleted topic, in all groups.
+    pub(crate) fn delete_topic(&self, topic: &str) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        let names: Vec<String> = inner.groups.keys().cloned().collect();
+        for name in names {
+            let of_group = inner.groups.get(&name).into_iter().flat_map(BTreeMap::keys);
+            let gone: Vec<(Place, Option<Committed>)> = of_group
+                .filter(|place| place.0 == topic)
+                .map(|place| (place.clone(), None))
+                .collect();
+            inner.apply(&name, gone)?;
+        }
+        Ok(())
+    }
+
+    /// Returns once everything committed before the call is on disk.
+    pub(crate) async fn sync(&self) -> io::Result<()> {
+        let _turn = self.sync_turn.lock().await;
+        let (file, size, generation) = {
+            let inner = self.inner.lock();
+            match &inner.disk {
+                Some(disk) if disk.synced < disk.size => {
+                    (Arc::clone(&disk.file), disk.size, disk.generation)
+                }
+                _ => return Ok(()),
+            }
+        };
+        tokio::task::spawn_blocking(move || file.sync_data())
+            .await
+            .map_err(io::Error::other)??;
+        let mut inner = self.inner.lock();
+        if let Some(disk) = &mut inner.disk
+            && disk.generation == generation
+        {
+            disk.synced = disk.synced.max(size);
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Takes over the sound lines at the front and returns how many bytes they are.
+    fn replay(&mut self, bytes: &[u8]) -> usize {
+        let mut read = 0;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let Some(line_read) = parse(line) else {
+                break;
+            };
+            self.take(line_read);
+            read += line.len();
+        }
+        read
+    }
+
+    fn take(&mut self, line: Line) {
+        let place = (line.topic, line.partition);
+        match line.committed {
+            Some(committed) => {
+                self.groups
+                    .entry(line.group)
+                    .or_default()
+                    .insert(place, committed);
+            }
+            None => {
+                if let Some(group) = self.groups.get_mut(&line.group) {
+                    group.remove(&place);
+                    if group.is_empty() {
+                        self.groups.remove(&line.group);
+                    }
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, group: &str, changes: Vec<(Place, Option<Committed>)>) -> io::Result<()> {
+        let lines: Vec<Line> = changes
+            .into_iter()
+            .map(|((topic, partition), committed)| Line {
+                group: group.to_owned(),
+                topic,
+                partition,
+                committed,
+            })
+            .collect();
+        if let Some(disk) = &mut self.disk {
+            let mut bytes = Vec::new();
+            for line in &lines {
+                print(&mut bytes, line)?;
+            }
+            if let Err(error) = disk.file.write_all_at(&bytes, disk.size) {
+                disk.file.set_len(disk.size)?;
+                return Err(error);
+            }
+            disk.size += bytes.len() as u64;
+        }
+        for line in lines {
+            self.take(line);
+        }
+        self.compact_if_due();
+        Ok(())
+    }
+
+    fn compact_if_due(&mut self) {
+        let Some(disk) = &self.disk else {
+            return;
+        };
+        if disk.size > COMPACT_AT && disk.size > disk.live * COMPACT_RATIO {
+            let path = disk.path.clone();
+            if let Err(error) = self.rewrite(&path) {
+                tracing::warn!(file = %path.display(), %error, "committed offsets not compacted");
+            }
+        }
+    }
+
+    /// Writes the file anew, with the current commits only.
+    fn rewrite(&mut self, path: &Path) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for (group, commits) in &self.groups {
+            for ((topic, partition), committed) in commits {
+                let (group, topic) = (group.clone(), topic.clone());
+                let committed = Some(committed.clone());
+                print(
+                    &mut bytes,
+                    &Line {
+                        group,
+                        topic,
+                        partition: *partition,
+                        committed,
+                    },
+                )?;
+            }
+        }
+        files::replace(path, &bytes)?;
+        let size = bytes.len() as u64;
+        self.disk = Some(Disk {
+            path: path.to_owned(),
+            file: Arc::new(File::options().write(true).open(path)?),
+            size,
+            live: size,
+            synced: size,
+            generation: self.disk.as_ref().map_or(0, |before| before.generation + 1),
+        });
+        Ok(())
+    }
+}
+
+fn print(out: &mut Vec<u8>, line: &Line) -> io::Result<()> {
+    let json = serde_json::to_string(line).map_err(io::Error::other)?;
+    out.extend_from_slice(format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())).as_bytes());
+    Ok(())
+}
+
+fn parse(line: &[u8]) -> Option<Line> {
+    let (checksum, json) = std::str::from_utf8(line)
+        .ok()?
+        .strip_suffix('\n')?
+        .split_once(' ')?;
+    let checksum = u32::from_str_radix(checksum, 16).ok()?;
+    if crc32c::crc32c(json.as_bytes()) != checksum {
+        return None;
+    }
+    serde_json::from_str(json).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn committed(offset: i64) -> Committed {
+        Committed {
+            offset,
+            leader_epoch: -1,
+            metadata: format!("batch {offset}\n\u{1f600}"),
+        }
+    }
+
+    fn place(partition: i32) -> Place {
+        ("t".to_owned(), partition)
+    }
+
+    #[test]
+    fn any_cut_of_the_file_opens_to_a_prefix_of_the_commits() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = Offsets::open(dir.path()).unwrap();
+        for offset in 1..=4 {
+            offsets
+                .commit("g", vec![(place(0), committed(offset))])
+                .unwrap();
+        }
+        drop(offsets);
+        let path = dir.path().join(FILE);
+        let whole = fs::read(&path).unwrap();
+        let mut last = 0;
+        for length in 0..=whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let reopened = Offsets::open(dir.path()).unwrap();
+            let offset = reopened.get("g", &place(0)).map_or(0, |found| found.offset);
+            assert!(
+                offset == last || offset == last + 1,
+                "{offset} after {last} at {length}"
+            );
+            last = offset;
+        }
+        assert_eq!(last, 4);
+        fs::write(&path, &whole).unwrap();
+        let reopened = Offsets::open(dir.path()).unwrap();
+        assert_eq!(reopened.get("g", &place(0)), Some(committed(4)));
+    }
+
+    #[test]
+    fn a_growing_file_is_compacted_and_deletions_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let offsets = Offsets::open(dir.path()).unwrap();
+        offsets
+            .commit("gone", vec![(place(1), committed(1))])
+            .unwrap();
+        for round in 0..600 {
+            let commits = (0..100).map(|it| (place(0), committed(round * 100 + it)));
+            offsets.commit("g", commits.collect()).unwrap();
+        }
+        offsets.delete_group("gone").unwrap();
+        let size = fs::metadata(dir.path().join(FILE)).unwrap().len();
+        assert!(size < COMPACT_AT + 1_000, "{size}");
+        drop(offsets);
+        let offsets = Offsets::open(dir.path()).unwrap();
+        assert_eq!(offsets.groups(), ["g"]);
+        offsets.delete_topic("t").unwrap();
+        drop(offsets);
+        assert!(Offsets::open(dir.path()).unwrap().groups().is_empty());
+    }
+}

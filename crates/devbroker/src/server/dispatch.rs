@@ -1,0 +1,279 @@
+//! From a frame to the code that answers it, and back to a frame.
+//!
+//! It promises: bytes that are not a sound request end the connection with an error, never with a
+//! panic or an outsized allocation; each version advertised can be answered.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::protocol::{Decodable, Encodable};
+use tokio::sync::Notify;
+
+use super::shape::{self, ShapeError};
+use crate::api::{
+    configs, fetch, groups, init_producer, list_offsets, metadata, offsets, produce, tools, topics,
+};
+use crate::node::Node;
+
+/// What is answered: key, lowest and highest version.
+pub(super) const APIS: [(ApiKey, i16, i16); 19] = [
+    (ApiKey::Produce, 3, 9),
+    (ApiKey::Fetch, 4, 12),
+    (ApiKey::ListOffsets, 1, 6),
+    (ApiKey::Metadata, 0, 9),
+    (ApiKey::OffsetCommit, 2, 8),
+    (ApiKey::OffsetFetch, 1, 7),
+    (ApiKey::FindCoordinator, 0, 3),
+    (ApiKey::JoinGroup, 0, 7),
+    (ApiKey::Heartbeat, 0, 4),
+    (ApiKey::LeaveGroup, 0, 4),
+    (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::DescribeGroups, 0, 5),
+    (ApiKey::ListGroups, 0, 4),
+    (ApiKey::ApiVersions, 0, 3),
+    (ApiKey::CreateTopics, 2, 5),
+    (ApiKey::DeleteTopics, 1, 5),
+    (ApiKey::InitProducerId, 0, 4),
+    (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::DeleteGroups, 0, 2),
+];
+
+/// Room for the records' surroundings in an answer.
+const ANSWER_ROOM: usize = 512;
+
+/// Why a request cannot be answered at all; the connection ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error("frame is too short for a request")]
+    Short,
+    #[error("api {key} version {version} is not supported")]
+    Unsupported { key: i16, version: i16 },
+    #[error("request is malformed")]
+    Shape(#[from] ShapeError),
+    #[error("{what} cannot be decoded: {detail}")]
+    Decode { what: &'static str, detail: String },
+    #[error("answer cannot be encoded: {detail}")]
+    Encode { detail: String },
+}
+
+/// Answers one request frame. `None` where the client wants no answer.
+pub(super) async fn answer(
+    node: &Node,
+    bell: &Arc<Notify>,
+    peer: SocketAddr,
+    mut frame: Bytes,
+) -> Result<Option<Bytes>, RequestError> {
+    let start: [u8; 4] = *frame.first_chunk().ok_or(RequestError::Short)?;
+    let [key, version] = [[start[0], start[1]], [start[2], start[3]]].map(i16::from_be_bytes);
+    let unsupported = RequestError::Unsupported { key, version };
+    let api = ApiKey::try_from(key).map_err(|()| RequestError::Unsupported { key, version })?;
+    let header_version = api.request_header_version(version);
+    if !is_supported(api, version) {
+        if api != ApiKey::ApiVersions {
+            return Err(unsupported);
+        }
+        // The one case with an answer (KIP-511): version 0, an error, and what is supported.
+        let header: RequestHeader = decode(&mut frame, header_version, "header")?;
+        let refused = api_versions(0).with_error_code(ResponseError::UnsupportedVersion.code());
+        return encode(api, 0, header.correlation_id, &refused).map(Some);
+    }
+    shape::check(api, version, header_version, &frame)?;
+    let header: RequestHeader = decode(&mut frame, header_version, "header")?;
+    let request = Request {
+        node,
+        api,
+        version,
+        header,
+        body: frame,
+    };
+    match api {
+        ApiKey::Produce => request.produce().await,
+        ApiKey::Fetch => request.fetch(bell).await,
+        ApiKey::JoinGroup => request.join(peer).await,
+        ApiKey::SyncGroup => request.sync().await,
+        ApiKey::OffsetCommit => request.commit().await,
+        _ => request.answer_at_once(),
+    }
+}
+
+fn is_supported(api: ApiKey, version: i16) -> bool {
+    APIS.iter()
+        .any(|(key, low, high)| *key == api && (*low..=*high).contains(&version))
+}
+
+/// A request whose header is read.
+struct Request<'a> {
+    node: &'a Node,
+    api: ApiKey,
+    version: i16,
+    header: RequestHeader,
+    body: Bytes,
+}
+
+type Answer = Result<Option<Bytes>, RequestError>;
+
+impl Request<'_> {
+    fn body<T: Decodable>(&mut self) -> Result<T, RequestError> {
+        decode(&mut self.body, self.version, "body")
+    }
+
+    fn encode(&self, response: &impl Encodable) -> Answer {
+        encode(self.api, self.version, self.header.correlation_id, response).map(Some)
+    }
+
+    async fn produce(mut self) -> Answer {
+        let request = self.body()?;
+        match produce::handle(self.node, request).await {
+            Some(response) => self.encode(&response),
+            None => Ok(None),
+        }
+    }
+
+    async fn fetch(mut self, bell: &Arc<Notify>) -> Answer {
+        let request = self.body()?;
+        self.encode(&fetch::handle(self.node, bell, request).await)
+    }
+
+    async fn join(mut self, peer: SocketAddr) -> Answer {
+        let request = self.body()?;
+        let client_id = self.header.client_id.clone();
+        self.encode(&groups::join(self.node, request, self.version, client_id, peer).await)
+    }
+
+    async fn sync(mut self) -> Answer {
+        let request = self.body()?;
+        self.encode(&groups::sync(self.node, request).await)
+    }
+
+    async fn commit(mut self) -> Answer {
+        let request = self.body()?;
+        self.encode(&offsets::commit(self.node, request).await)
+    }
+
+    fn answer_at_once(mut self) -> Answer {
+        let (node, version) = (self.node, self.version);
+        match self.api {
+            ApiKey::ApiVersions => self.encode(&api_versions(version)),
+            ApiKey::ListOffsets => {
+                let request = self.body()?;
+                self.encode(&list_offsets::handle(node, request, version))
+            }
+            ApiKey::Metadata => {
+                let request = self.body()?;
+                self.encode(&metadata::handle(node, request, version))
+            }
+            ApiKey::FindCoordinator => {
+                let request = self.body()?;
+                self.encode(&metadata::find_coordinator(node, &request))
+            }
+            ApiKey::CreateTopics => {
+                let request = self.body()?;
+                self.encode(&topics::create(node, request))
+            }
+            ApiKey::DeleteTopics => {
+                let request = self.body()?;
+                self.encode(&topics::delete(node, request, version))
+            }
+            ApiKey::DescribeConfigs => {
+                let request = self.body()?;
+                self.encode(&configs::handle(node, request))
+            }
+            ApiKey::InitProducerId => {
+                let request = self.body()?;
+                self.encode(&init_producer::handle(node, &request))
+            }
+            _ => self.answer_about_groups(),
+        }
+    }
+
+    fn answer_about_groups(mut self) -> Answer {
+        let (node, version) = (self.node, self.version);
+        match self.api {
+            ApiKey::Heartbeat => {
+                let request = self.body()?;
+                self.encode(&groups::heartbeat(node, &request))
+            }
+            ApiKey::LeaveGroup => {
+                let request = self.body()?;
+                self.encode(&groups::leave(node, &request, version))
+            }
+            ApiKey::OffsetFetch => {
+                let request = self.body()?;
+                self.encode(&offsets::fetch(node, request, version))
+            }
+            ApiKey::ListGroups => {
+                let request = self.body()?;
+                self.encode(&tools::list(node, &request, version))
+            }
+            ApiKey::DescribeGroups => {
+                let request = self.body()?;
+                self.encode(&tools::describe(node, request, version))
+            }
+            ApiKey::DeleteGroups => {
+                let request = self.body()?;
+                self.encode(&tools::delete(node, request))
+            }
+            other => Err(RequestError::Unsupported {
+                key: other as i16,
+                version,
+            }),
+        }
+    }
+}
+
+fn api_versions(version: i16) -> ApiVersionsResponse {
+    let entry = |(key, low, high): &(ApiKey, i16, i16)| {
+        ApiVersion::default()
+            .with_api_key(*key as i16)
+            .with_min_version(*low)
+            .with_max_version(*high)
+    };
+    let response = ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect());
+    if version >= 3 {
+        response.with_finalized_features_epoch(-1)
+    } else {
+        response
+    }
+}
+
+fn decode<T: Decodable>(
+    bytes: &mut Bytes,
+    version: i16,
+    what: &'static str,
+) -> Result<T, RequestError> {
+    T::decode(bytes, version).map_err(|error| RequestError::Decode {
+        what,
+        detail: error.to_string(),
+    })
+}
+
+fn encode(
+    api: ApiKey,
+    version: i16,
+    correlation_id: i32,
+    response: &impl Encodable,
+) -> Result<Bytes, RequestError> {
+    let failed = |detail: String| RequestError::Encode { detail };
+    let size = response
+        .compute_size(version)
+        .map_err(|error| failed(error.to_string()))?;
+    let mut out = BytesMut::with_capacity(size + ANSWER_ROOM);
+    out.put_i32(0);
+    ResponseHeader::default()
+        .with_correlation_id(correlation_id)
+        .encode(&mut out, api.response_header_version(version))
+        .map_err(|error| failed(error.to_string()))?;
+    response
+        .encode(&mut out, version)
+        .map_err(|error| failed(error.to_string()))?;
+    let length = i32::try_from(out.len() - 4).map_err(|error| failed(error.to_string()))?;
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(out.freeze())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,246 @@
+//! The directory: lock, format, log id, and how the last run ended.
+//!
+//! In: a path. Out: an open [`Directory`] that no other process can open, and the
+//! [`LastEnd`] that tells recovery where each partition may go on.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::BrokerError;
+use crate::files;
+
+const FORMAT: u32 = 1;
+/// Keeps a plain read of the boot id from taking what is not one.
+const BOOT_ID_MAX: usize = 128;
+
+/// An open, locked log directory.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    log_id: Uuid,
+    boot_id: String,
+    /// Held for its lock.
+    _lock: File,
+}
+
+/// How the run before this one ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum LastEnd {
+    /// Everything was synced; the end offset of each partition folder.
+    Clean(BTreeMap<String, i64>),
+    /// The process was killed, but the page cache is the same.
+    SameBoot,
+    /// The machine went down or may have: written but unsynced bytes may be gone.
+    OtherBoot,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Format {
+    format: u32,
+    log_id: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Run {
+    boot_id: String,
+    clean: bool,
+    #[serde(default)]
+    ends: BTreeMap<String, i64>,
+}
+
+impl Directory {
+    /// Opens and locks `path`, creating it if absent.
+    pub(crate) fn open(path: &Path, boot_id_file: &Path) -> Result<(Self, LastEnd), BrokerError> {
+        fs::create_dir_all(path).map_err(BrokerError::file("create directory", path))?;
+        let lock = lock(path)?;
+        let log_id = read_or_make_format(path)?;
+        let boot_id = read_boot_id(boot_id_file);
+        let directory = Self {
+            path: path.to_owned(),
+            log_id,
+            boot_id,
+            _lock: lock,
+        };
+        let last_end = directory.last_end()?;
+        Ok((directory, last_end))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn log_id(&self) -> Uuid {
+        self.log_id
+    }
+
+    /// To be called once recovery is through and before the first offset is given.
+    pub(crate) fn mark_running(&self) -> Result<(), BrokerError> {
+        self.write_run(false, BTreeMap::new())
+    }
+
+    /// To be called when everything is synced and nothing more will be written.
+    pub(crate) fn mark_clean(&self, ends: BTreeMap<String, i64>) -> Result<(), BrokerError> {
+        self.write_run(true, ends)
+    }
+
+    fn write_run(&self, clean: bool, ends: BTreeMap<String, i64>) -> Result<(), BrokerError> {
+        let path = self.path.join("run.json");
+        let run = Run {
+            boot_id: self.boot_id.clone(),
+            clean,
+            ends,
+        };
+        let bytes = to_json(&path, &run)?;
+        files::replace(&path, &bytes).map_err(BrokerError::file("write", path))
+    }
+
+    fn last_end(&self) -> Result<LastEnd, BrokerError> {
+        let path = self.path.join("run.json");
+        let found =
+            files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
+        let Some(bytes) = found else {
+            return Ok(LastEnd::OtherBoot);
+        };
+        let run: Run = from_json(&path, &bytes)?;
+        Ok(if run.clean {
+            LastEnd::Clean(run.ends)
+        } else if !self.boot_id.is_empty() && run.boot_id == self.boot_id {
+            LastEnd::SameBoot
+        } else {
+            LastEnd::OtherBoot
+        })
+    }
+}
+
+fn lock(path: &Path) -> Result<File, BrokerError> {
+    let lock_path = path.join("lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(BrokerError::file("open", lock_path.as_path()))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(BrokerError::Locked {
+            path: path.to_owned(),
+        }),
+        Err(errno) => Err(BrokerError::file("lock", lock_path)(errno.into())),
+    }
+}
+
+fn read_or_make_format(path: &Path) -> Result<Uuid, BrokerError> {
+    let file = path.join("format.json");
+    let found = files::read_if_there(&file).map_err(BrokerError::file("read", file.as_path()))?;
+    if let Some(bytes) = found {
+        let format: Format = from_json(&file, &bytes)?;
+        if format.format != FORMAT {
+            return Err(BrokerError::Format {
+                path: path.to_owned(),
+                found: format.format,
+                expected: FORMAT,
+            });
+        }
+        return Uuid::parse_str(&format.log_id)
+            .map_err(|error| BrokerError::damaged(&file, format!("log_id: {error}")));
+    }
+    if path.join("topics.json").exists() {
+        return Err(BrokerError::damaged(file, "missing beside existing topics"));
+    }
+    let log_id = Uuid::now_v7();
+    let format = Format {
+        format: FORMAT,
+        log_id: log_id.to_string(),
+    };
+    let bytes = to_json(&file, &format)?;
+    files::replace(&file, &bytes).map_err(BrokerError::file("write", file))?;
+    Ok(log_id)
+}
+
+/// Empty where the system does not tell, which counts as another boot.
+fn read_boot_id(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let text = text.trim();
+    if text.len() > BOOT_ID_MAX {
+        String::new()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Serializes a small state file.
+pub(crate) fn to_json(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, BrokerError> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|error| BrokerError::damaged(path, error.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Reads a small state file back.
+pub(crate) fn from_json<T: for<'de> Deserialize<'de>>(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<T, BrokerError> {
+    serde_json::from_slice(bytes).map_err(|error| BrokerError::damaged(path, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_end_follows_the_boot_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let boot = dir.path().join("boot");
+        let log = dir.path().join("log");
+        fs::write(&boot, "first\n").unwrap();
+
+        let (open, end) = Directory::open(&log, &boot).unwrap();
+        assert_eq!(end, LastEnd::OtherBoot, "a new directory promises nothing");
+        open.mark_running().unwrap();
+        let id = open.log_id();
+        drop(open);
+
+        let (open, end) = Directory::open(&log, &boot).unwrap();
+        assert_eq!((end, open.log_id()), (LastEnd::SameBoot, id));
+        drop(open);
+
+        fs::write(&boot, "second\n").unwrap();
+        let (open, end) = Directory::open(&log, &boot).unwrap();
+        assert_eq!(end, LastEnd::OtherBoot);
+        open.mark_clean(BTreeMap::from([("t-0".into(), 7)]))
+            .unwrap();
+        drop(open);
+
+        fs::remove_file(&boot).unwrap();
+        let (_, end) = Directory::open(&log, &boot).unwrap();
+        assert_eq!(end, LastEnd::Clean(BTreeMap::from([("t-0".into(), 7)])));
+    }
+
+    #[test]
+    fn a_second_open_and_another_format_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let boot = Path::new("/nonexistent");
+        let (open, _) = Directory::open(dir.path(), boot).unwrap();
+        assert!(matches!(
+            Directory::open(dir.path(), boot),
+            Err(BrokerError::Locked { .. })
+        ));
+        drop(open);
+        fs::write(
+            dir.path().join("format.json"),
+            r#"{"format":2,"log_id":""}"#,
+        )
+        .unwrap();
+        let error = Directory::open(dir.path(), boot).unwrap_err();
+        assert!(
+            matches!(error, BrokerError::Format { found: 2, .. }),
+            "{error}"
+        );
+    }
+}

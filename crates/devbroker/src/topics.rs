@@ -1,0 +1,331 @@
+//! The topics: their names, settings and partitions.
+//!
+//! In: requests to create, find and delete. Out: shared [`Topic`]s. `topics.json` is the truth:
+//! it is replaced before a new topic is shown and before the files of a deleted one go.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kafka_protocol::ResponseError;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::BrokerError;
+use crate::files;
+use crate::log::{LastRun, LogOptions, Partition, PartitionLog};
+use crate::store::{self, Directory, LastEnd};
+pub(crate) use crate::topic_settings::{TopicError, TopicSettings};
+
+/// Partitions of one topic.
+pub(crate) const MAX_PARTITIONS: i32 = 1_000;
+/// Partitions of all topics together; each holds an open file.
+const MAX_ALL_PARTITIONS: usize = 4_000;
+const MAX_NAME_BYTES: usize = 249;
+
+/// A topic and its partitions.
+#[derive(Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    /// Another one for a topic made anew under the same name.
+    pub(crate) id: Uuid,
+    pub(crate) settings: TopicSettings,
+    pub(crate) partitions: Vec<Arc<Partition>>,
+}
+
+/// All topics.
+#[derive(Debug)]
+pub(crate) struct Topics {
+    /// `None` in memory.
+    dir: Option<PathBuf>,
+    options: LogOptions,
+    by_name: RwLock<BTreeMap<String, Arc<Topic>>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredTopic {
+    id: String,
+    partitions: i32,
+    settings: TopicSettings,
+}
+
+// === impl Topics ===
+
+impl Topics {
+    /// No topics, all to live in memory.
+    pub(crate) fn in_memory(options: LogOptions) -> Self {
+        Self {
+            dir: None,
+            options,
+            by_name: RwLock::default(),
+        }
+    }
+
+    /// Opens every topic of the directory and removes what deleted ones left behind.
+    pub(crate) fn open(
+        directory: &Directory,
+        options: LogOptions,
+        last_end: &LastEnd,
+    ) -> Result<Self, BrokerError> {
+        let topics = Self {
+            dir: Some(directory.path().to_owned()),
+            ..Self::in_memory(options)
+        };
+        let stored = topics.read_stored()?;
+        fs::create_dir_all(directory.path().join("partitions")).map_err(BrokerError::file(
+            "create directory",
+            directory.path().join("partitions"),
+        ))?;
+        topics.remove_left_behind(&stored)?;
+        for (name, topic) in stored {
+            let open = topics.open_topic(&name, &topic, last_end)?;
+            topics.by_name.write().insert(name, Arc::new(open));
+        }
+        Ok(topics)
+    }
+
+    fn open_topic(
+        &self,
+        name: &str,
+        stored: &StoredTopic,
+        last_end: &LastEnd,
+    ) -> Result<Topic, BrokerError> {
+        let id = Uuid::parse_str(&stored.id).map_err(|error| {
+            BrokerError::damaged("topics.json", format!("id of topic {name}: {error}"))
+        })?;
+        let mut partitions = Vec::new();
+        for index in 0..stored.partitions {
+            let folder = folder(name, index);
+            let last_run = match last_end {
+                LastEnd::Clean(ends) => ends
+                    .get(&folder)
+                    .map_or(LastRun::OtherBoot, |end| LastRun::Clean { end: *end }),
+                LastEnd::SameBoot => LastRun::SameBoot,
+                LastEnd::OtherBoot => LastRun::OtherBoot,
+            };
+            let options = self.options.clone();
+            let log = match self.partition_dir(&folder) {
+                Some(dir) => PartitionLog::open(&dir, options, last_run)?,
+                None => PartitionLog::in_memory(options),
+            };
+            partitions.push(Arc::new(Partition::new(log)));
+        }
+        Ok(Topic {
+            name: name.to_owned(),
+            id,
+            settings: stored.settings.clone(),
+            partitions,
+        })
+    }
+
+    fn read_stored(&self) -> Result<BTreeMap<String, StoredTopic>, BrokerError> {
+        let Some(path) = self.dir.as_ref().map(|dir| dir.join("topics.json")) else {
+            return Ok(BTreeMap::new());
+        };
+        let found =
+            files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
+        found.map_or_else(
+            || Ok(BTreeMap::new()),
+            |bytes| store::from_json(&path, &bytes),
+        )
+    }
+
+    fn remove_left_behind(
+        &self,
+        stored: &BTreeMap<String, StoredTopic>,
+    ) -> Result<(), BrokerError> {
+        let Some(root) = self.dir.as_ref().map(|dir| dir.join("partitions")) else {
+            return Ok(());
+        };
+        let known: Vec<String> = stored
+            .iter()
+            .flat_map(|(name, topic)| (0..topic.partitions).map(move |index| folder(name, index)))
+            .collect();
+        for entry in fs::read_dir(&root).map_err(BrokerError::file("list", root.as_path()))? {
+            let path = entry
+                .map_err(BrokerError::file("list", root.as_path()))?
+                .path();
+            let is_known = known
+                .iter()
+                .any(|name| path.file_name().is_some_and(|it| it == name.as_str()));
+            if !is_known && path.is_dir() {
+                tracing::info!(folder = %path.display(), "folder of a deleted topic removed");
+                fs::remove_dir_all(&path).map_err(BrokerError::file("delete", path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn partition_dir(&self, folder: &str) -> Option<PathBuf> {
+        self.dir
+            .as_ref()
+            .map(|dir| dir.join("partitions").join(folder))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.by_name.read().get(name).cloned()
+    }
+
+    pub(crate) fn partition(&self, topic: &str, index: i32) -> Option<Arc<Partition>> {
+        let index = usize::try_from(index).ok()?;
+        self.by_name
+            .read()
+            .get(topic)?
+            .partitions
+            .get(index)
+            .cloned()
+    }
+
+    /// Every topic, by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Topic>> {
+        self.by_name.read().values().cloned().collect()
+    }
+
+    /// Every partition of every topic.
+    pub(crate) fn partitions(&self) -> Vec<Arc<Partition>> {
+        self.by_name
+            .read()
+            .values()
+            .flat_map(|topic| topic.partitions.clone())
+            .collect()
+    }
+
+    /// The end offset of each partition folder.
+    pub(crate) fn ends(&self) -> BTreeMap<String, i64> {
+        let mut ends = BTreeMap::new();
+        for topic in self.all() {
+            for (index, partition) in (0..).zip(&topic.partitions) {
+                ends.insert(folder(&topic.name, index), partition.log().end());
+            }
+        }
+        ends
+    }
+
+    /// Creates a topic, or with `only_check` says whether it could be.
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        partitions: i32,
+        settings: TopicSettings,
+        only_check: bool,
+    ) -> Result<(), TopicError> {
+        let mut by_name = self.by_name.write();
+        let existing: usize = by_name.values().map(|topic| topic.partitions.len()).sum();
+        check_name(name)?;
+        if by_name.contains_key(name) {
+            return Err(error(
+                ResponseError::TopicAlreadyExists,
+                format!("topic '{name}' already exists"),
+            ));
+        }
+        if !(1..=MAX_PARTITIONS).contains(&partitions)
+            || existing + partitions.unsigned_abs() as usize > MAX_ALL_PARTITIONS
+        {
+            let message = format!(
+                "{partitions} partitions: at least 1, at most {MAX_PARTITIONS} a topic and \
+                 {MAX_ALL_PARTITIONS} in all"
+            );
+            return Err(error(ResponseError::InvalidPartitions, message));
+        }
+        if only_check {
+            return Ok(());
+        }
+        let mut logs = Vec::new();
+        for index in 0..partitions {
+            let options = self.options.clone();
+            let log = match self.partition_dir(&folder(name, index)) {
+                None => PartitionLog::in_memory(options),
+                Some(dir) => PartitionLog::create(&dir, options).map_err(storage_error)?,
+            };
+            logs.push(Arc::new(Partition::new(log)));
+        }
+        let id = Uuid::now_v7();
+        let topic = Topic {
+            name: name.to_owned(),
+            id,
+            settings,
+            partitions: logs,
+        };
+        by_name.insert(name.to_owned(), Arc::new(topic));
+        self.store(&by_name).inspect_err(|_| {
+            by_name.remove(name);
+        })
+    }
+
+    /// Deletes a topic and its records.
+    pub(crate) fn delete(&self, name: &str) -> Result<(), TopicError> {
+        let mut by_name = self.by_name.write();
+        let Some(topic) = by_name.remove(name) else {
+            let message = format!("topic '{name}' does not exist");
+            return Err(error(ResponseError::UnknownTopicOrPartition, message));
+        };
+        if let Err(failed) = self.store(&by_name) {
+            by_name.insert(name.to_owned(), topic);
+            return Err(failed);
+        }
+        for (index, partition) in (0..).zip(&topic.partitions) {
+            partition.wake_readers();
+            if let Some(dir) = self.partition_dir(&folder(name, index))
+                && let Err(error) = fs::remove_dir_all(&dir)
+            {
+                // The next open removes it.
+                tracing::warn!(folder = %dir.display(), %error, "folder of a deleted topic stays");
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, by_name: &BTreeMap<String, Arc<Topic>>) -> Result<(), TopicError> {
+        let Some(path) = self.dir.as_ref().map(|dir| dir.join("topics.json")) else {
+            return Ok(());
+        };
+        let mut stored = BTreeMap::new();
+        for (name, topic) in by_name {
+            let id = topic.id.to_string();
+            let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+            let settings = topic.settings.clone();
+            stored.insert(
+                name,
+                StoredTopic {
+                    id,
+                    partitions,
+                    settings,
+                },
+            );
+        }
+        let bytes = store::to_json(&path, &stored).map_err(storage_error)?;
+        files::replace(&path, &bytes)
+            .map_err(BrokerError::file("write", path))
+            .map_err(storage_error)
+    }
+}
+
+fn error(code: ResponseError, message: String) -> TopicError {
+    TopicError { code, message }
+}
+
+fn storage_error(source: BrokerError) -> TopicError {
+    tracing::error!(
+        error = &source as &dyn std::error::Error,
+        "topic could not be stored"
+    );
+    error(ResponseError::KafkaStorageError, source.to_string())
+}
+
+fn folder(topic: &str, index: i32) -> String {
+    format!("{topic}-{index}")
+}
+
+fn check_name(name: &str) -> Result<(), TopicError> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let reserved = matches!(name, "" | "." | "..");
+    if reserved || name.len() > MAX_NAME_BYTES || !name.bytes().all(legal) {
+        let message = format!(
+            "topic name '{name}' is illegal: 1 to {MAX_NAME_BYTES} of a-z, A-Z, 0-9, '.', '_', '-'"
+        );
+        return Err(error(ResponseError::InvalidTopicException, message));
+    }
+    Ok(())
+}

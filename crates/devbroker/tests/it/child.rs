@@ -1,0 +1,73 @@
+//! A broker in a process of its own, to be killed: this test binary, started again.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use cloudsync_devbroker::Broker;
+
+use crate::client::on_disk;
+
+const DIR: &str = "DEVBROKER_TEST_DIR";
+const LISTEN: &str = "DEVBROKER_TEST_LISTEN";
+const MARK: &str = "broker at ";
+
+/// A broker process; killed when dropped.
+pub(crate) struct BrokerProcess {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl BrokerProcess {
+    pub(crate) fn start(dir: &Path, listen: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child::serve", "--ignored", "--nocapture"])
+            .env(DIR, dir)
+            .env(LISTEN, listen)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = lines.map_while(Result::ok).find_map(|line| {
+            line.split_once(MARK)
+                .map(|(_, address)| address.parse::<SocketAddr>().unwrap())
+        });
+        let Some(address) = said else {
+            panic!("broker process ended: {:?}", child.wait());
+        };
+        Self { child, address }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for BrokerProcess {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+#[test]
+#[ignore = "the broker process of other tests, not a test"]
+fn serve() {
+    let (Ok(dir), Ok(listen)) = (std::env::var(DIR), std::env::var(LISTEN)) else {
+        return;
+    };
+    let mut config = on_disk(Path::new(&dir));
+    config.listen = listen.parse().unwrap();
+    let broker = Broker::start(config).unwrap();
+    println!("{MARK}{}", broker.address());
+    // Ends with the process that started it, if not before.
+    std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}

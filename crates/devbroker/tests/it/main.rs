@@ -1,0 +1,16 @@
+//! The embedded log as its clients see it: librdkafka, raw frames, and a killed process.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends at whatever it does not expect, in its helpers as well"
+)]
+
+mod child;
+mod client;
+mod flow;
+mod groups;
+mod measure;
+mod restart;
+mod robustness;
+mod topics;
+mod wire;
