@@ -1,0 +1,198 @@
+//! Answers over HTTP: the sentence, its JSON form, and problems.
+
+use crate::pipeline::Accepted;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use cloudsync::reason::Refusal;
+use serde::Serialize;
+
+/// What a client reads when its record is durable.
+const QUEUED: &str = "Data message queued for synchronization.";
+const JSON: &str = "application/json";
+const TEXT: &str = "text/plain; charset=utf-8";
+const PROBLEM: &str = "application/problem+json";
+
+#[derive(Serialize)]
+struct Queued<'a> {
+    message: &'a str,
+    request_id: &'a str,
+    position: Place<'a>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+}
+
+/// RFC 9457, and the reason of the contract where there is one.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Ready<'a> {
+    ready: bool,
+    waiting: Vec<Waiting<'a>>,
+}
+
+#[derive(Serialize)]
+struct Waiting<'a> {
+    condition: &'a str,
+    #[serde(rename = "for")]
+    what: &'a str,
+}
+
+/// 202: the bare sentence to one who sent a bare string and did not ask for JSON, else JSON.
+pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: Accepted) -> Response {
+    let id = HeaderValue::from_bytes(stored.request_id.as_bytes()).ok();
+    let mut response = if bare_string && !asks_for_json(asked) {
+        answer(StatusCode::ACCEPTED, TEXT, QUEUED.into())
+    } else {
+        let Accepted {
+            request_id,
+            position,
+        } = &stored;
+        let place = Place {
+            topic: &position.topic,
+            partition: position.partition,
+            offset: position.offset,
+        };
+        let queued = Queued {
+            message: QUEUED,
+            request_id,
+            position: place,
+        };
+        json(StatusCode::ACCEPTED, JSON, &queued)
+    };
+    // An id that no header can carry stands in the JSON only.
+    if let Some(id) = id {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+}
+
+/// Whether an Accept header names JSON and does not rule it out.
+fn asks_for_json(headers: &HeaderMap) -> bool {
+    let values = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut ranges = values.flat_map(|value| value.split(','));
+    ranges.any(|range| {
+        let mut parts = range
+            .split(';')
+            .map(|part| part.trim().to_ascii_lowercase());
+        let named = parts.next().is_some_and(|kind| kind == JSON);
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        named && weight != Some(0.0)
+    })
+}
+
+/// What a refusal looks like over HTTP.
+pub(super) fn problem(refusal: &Refusal) -> Response {
+    let reason = refusal.reason.name();
+    let status = StatusCode::from_u16(refusal.reason.http_status())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = format!(
+        "urn:cloudsync:error:{}",
+        reason.to_ascii_lowercase().replace('_', "-")
+    );
+    let words = reason.to_ascii_lowercase().replace('_', " ");
+    let body = Problem {
+        kind: &kind,
+        title: &words,
+        status: status.as_u16(),
+        detail: &refusal.message,
+        reason: Some(reason),
+        field: refusal.field,
+    };
+    let mut response = json(status, PROBLEM, &body);
+    if let Some(delay) = refusal.retry_delay {
+        // In whole seconds, and never "at once".
+        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.max(1).into());
+    }
+    response
+}
+
+/// A problem that is not about a record.
+pub(super) fn unknown(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or_default();
+    let status_code = status.as_u16();
+    let kind = "about:blank";
+    let body = Problem {
+        kind,
+        title,
+        status: status_code,
+        detail,
+        reason: None,
+        field: None,
+    };
+    json(status, PROBLEM, &body)
+}
+
+/// 200, or 503 with what is waited for.
+pub(super) fn readiness(waiting: &[(String, String)]) -> Response {
+    let ready = waiting.is_empty();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let waiting = waiting
+        .iter()
+        .map(|(condition, what)| Waiting { condition, what })
+        .collect();
+    json(status, JSON, &Ready { ready, waiting })
+}
+
+fn json(status: StatusCode, kind: &'static str, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => answer(status, kind, bytes.into()),
+        // Texts and numbers always have a JSON form.
+        Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, Body::empty()),
+    }
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_given_to_those_who_name_it() {
+        let asks = |accept: &str| {
+            asks_for_json(&HeaderMap::from_iter([(
+                header::ACCEPT,
+                accept.parse().unwrap(),
+            )]))
+        };
+        assert!(asks("application/json"));
+        assert!(asks("text/html, Application/JSON;q=0.8"));
+        assert!(!asks("*/*"));
+        assert!(!asks("application/json;q=0, */*"));
+        assert!(!asks_for_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,36 @@
+//! The gateway: what a client sends becomes durable in the log, and only then is acknowledged.
+//!
+//! The walk, one file a step:
+//! accept (`listen`, `grpc`, `http`) → `admit` → `validate` → `batch` → `produce` → `ack`.
+//! Its types: `Submission` → `Record` → `Batch` → `Vec<Result<Position, ProduceError>>` → `Ack`.
+//! `pipeline` joins steps 3 to 6 into the one call that every entrance makes.
+
+// 1. accept: one port for gRPC and HTTP
+mod grpc;
+mod http;
+mod listen;
+
+// 2. admit
+mod admit;
+
+// 3. validate
+mod validate;
+
+// 4. batch
+mod batch;
+
+// 5. produce
+mod produce;
+
+// 6. ack
+mod ack;
+
+// what the steps share
+mod counters;
+mod health;
+mod pipeline;
+mod settings;
+
+pub use counters::Counters;
+pub use listen::{BindError, Gateway, GatewayDeps, ServeError};
+pub use settings::{GatewaySettings, MissingId, SettingsError};

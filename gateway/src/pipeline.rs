@@ -1,0 +1,108 @@
+//! Steps 3 to 6 as one call.
+//!
+//! In: an admitted submission. Out: its ack, or for a single record its place in the log.
+//! Promises: between the log's answer and the client's nothing is kept but the ack, so a death
+//! there costs the client an answer and never a record.
+
+use crate::ack::{Ack, refusal_of, request_id_of};
+use crate::admit::{Admission, Submission};
+use crate::batch::Batch;
+use crate::counters::Counters;
+use crate::produce::Log;
+use crate::validate::Validator;
+use bytes::Bytes;
+use cloudsync::ErrorReason;
+use cloudsync::reason::Refusal;
+use cloudsync::wire::Time;
+use cloudsync_kafka::{Position, ProduceError};
+use cloudsync_runtime::{Moment, Shutdown, Tasks, kill_point};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio_util::task::TaskTracker;
+
+/// What all entrances of a gateway share.
+pub(crate) struct Pipeline {
+    pub(crate) admission: Admission,
+    pub(crate) validator: Validator,
+    pub(crate) log: Log,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) tasks: Tasks,
+    /// Calls that have been taken and not yet answered.
+    pub(crate) calls: TaskTracker,
+}
+
+/// A single record that is durable.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The id under which it stands.
+    pub(crate) request_id: String,
+    pub(crate) position: Position,
+}
+
+impl Pipeline {
+    /// Validates, produces and acknowledges the records of a stream.
+    pub(crate) async fn submit(&self, submission: Submission) -> Ack {
+        self.counters.add_received(submission.records.len() as u64);
+        let (batch, results) = self.write(&submission).await;
+        let ack = Ack::of(&batch, &results);
+        self.counters.add_acked(ack.accepted());
+        self.counters.add_refused(ack.rejections.len() as u64);
+        ack
+    }
+
+    /// Admits, validates and produces one record on its own.
+    pub(crate) async fn submit_one(&self, record: Bytes) -> Result<Accepted, Refusal> {
+        self.counters.add_received(1);
+        let accepted = self.write_one(record).await;
+        match &accepted {
+            Ok(_) => self.counters.add_acked(1),
+            Err(_) => self.counters.add_refused(1),
+        }
+        accepted
+    }
+
+    async fn write_one(&self, record: Bytes) -> Result<Accepted, Refusal> {
+        let submission = self.admission.record_now(record)?;
+        let (mut batch, results) = self.write(&submission).await;
+        if let Some(refused) = batch.refused.pop() {
+            return Err(refused.refusal);
+        }
+        match (batch.records.pop(), results.into_iter().next()) {
+            (Some(record), Some(Ok(position))) => {
+                let request_id = record
+                    .assigned_id
+                    .unwrap_or_else(|| request_id_of(&record.value));
+                Ok(Accepted {
+                    request_id,
+                    position,
+                })
+            }
+            (_, Some(Err(error))) => Err(refusal_of(&error)),
+            (_, None) | (None, _) => Err(Refusal::permanent(
+                ErrorReason::Internal,
+                "the producer gave no answer",
+            )),
+        }
+    }
+
+    async fn write(&self, submission: &Submission) -> (Batch, Vec<Result<Position, ProduceError>>) {
+        let batch = Batch::of(submission, &self.validator, now());
+        let results = self.log.produce(&batch).await;
+        if !results.is_empty() {
+            kill_point(Moment::BeforeProduceAck);
+        }
+        (batch, results)
+    }
+}
+
+fn now() -> Time {
+    // A clock before 1970 counts as 1970.
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Time {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: since.subsec_nanos().cast_signed(),
+    }
+}

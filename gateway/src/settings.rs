@@ -1,0 +1,168 @@
+//! What a gateway is started with.
+//!
+//! In: the section `[gateway]` of the configuration. Out: limits that the steps of the walk hold
+//! to. Promises: every number is checked before a port is bound, and a fault names the setting,
+//! its value and the range.
+
+use cloudsync::limits;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Settings of one gateway, the section `[gateway]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewaySettings {
+    /// Where to listen, gRPC and HTTP on one port; port 0 takes a free one. Default
+    /// `127.0.0.1:50051`.
+    pub listen: SocketAddr,
+    /// What happens to a record without a request id. Default [`MissingId::Generate`].
+    pub missing_id: MissingId,
+    /// Largest encoded record in bytes, 1 to 1,000,000. Default 1,000,000.
+    pub max_record_bytes: usize,
+    /// Records between admission and answer, over all clients; at least 1. Default 100,000.
+    pub max_in_flight_records: usize,
+    /// Bytes of encoded records between admission and answer, over all clients; at least 1.
+    /// Default 128 MiB.
+    pub max_in_flight_bytes: usize,
+    /// Streams (`SyncData`, `SyncDataStream`) open at once, over all clients; at least 1. Default
+    /// 10,000.
+    pub max_streams: usize,
+    /// Calls open at once on one connection, at least 1. Default 256.
+    pub max_streams_per_connection: u32,
+    /// Whether gRPC reflection answers. Default: on a loopback address, yes; else no.
+    pub reflection: Option<bool>,
+    /// Allows an address that is not loopback without TLS. Default no.
+    pub insecure: bool,
+}
+
+/// What happens to a record without a request id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MissingId {
+    /// It gets a UUIDv7, which the answer names: each sending is an effect of its own.
+    #[default]
+    Generate,
+    /// Its id is derived from tenant, key, payload and content type: equal records are one effect.
+    Content,
+    /// It is refused.
+    Reject,
+}
+
+/// A setting out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("gateway.{name} is {value}, but must be {range}")]
+pub struct SettingsError {
+    /// Name of the setting, without its section.
+    pub name: &'static str,
+    /// The value that it has.
+    pub value: u64,
+    /// The values that it may have.
+    pub range: String,
+}
+
+// === impl GatewaySettings ===
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051),
+            missing_id: MissingId::default(),
+            max_record_bytes: limits::MAX_RECORD_BYTES,
+            max_in_flight_records: 100_000,
+            max_in_flight_bytes: 128 << 20,
+            max_streams: 10_000,
+            max_streams_per_connection: 256,
+            reflection: None,
+            insecure: false,
+        }
+    }
+}
+
+impl GatewaySettings {
+    /// Checks every number against its range.
+    ///
+    /// # Errors
+    /// [`SettingsError`], for the first one that is out of it.
+    pub fn validate(&self) -> Result<(), SettingsError> {
+        let largest_count = 1 << 32;
+        let checks = [
+            (
+                "max_record_bytes",
+                self.max_record_bytes,
+                limits::MAX_RECORD_BYTES,
+            ),
+            (
+                "max_in_flight_records",
+                self.max_in_flight_records,
+                largest_count,
+            ),
+            ("max_in_flight_bytes", self.max_in_flight_bytes, 1 << 40),
+            ("max_streams", self.max_streams, largest_count),
+            (
+                "max_streams_per_connection",
+                self.max_streams_per_connection as usize,
+                1 << 20,
+            ),
+        ];
+        for (name, value, most) in checks {
+            if value == 0 || value > most {
+                let range = format!("1 to {most}");
+                return Err(SettingsError {
+                    name,
+                    value: value as u64,
+                    range,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the address is reachable from this machine only.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+
+    /// Whether gRPC reflection answers.
+    #[must_use]
+    pub fn reflects(&self) -> bool {
+        self.reflection.unwrap_or_else(|| self.is_loopback())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_out_of_range_is_named() {
+        assert_eq!(GatewaySettings::default().validate(), Ok(()));
+        let settings = GatewaySettings {
+            max_record_bytes: 2_000_000,
+            ..Default::default()
+        };
+        let text = settings.validate().unwrap_err().to_string();
+        assert_eq!(
+            text,
+            "gateway.max_record_bytes is 2000000, but must be 1 to 1000000"
+        );
+    }
+
+    #[test]
+    fn an_unknown_setting_is_an_error() {
+        let read: Result<GatewaySettings, _> = serde_json::from_str(r#"{"missing_ids":"reject"}"#);
+        assert!(read.unwrap_err().to_string().contains("missing_ids"));
+        let read: GatewaySettings = serde_json::from_str(r#"{"missing_id":"content"}"#).unwrap();
+        assert_eq!(read.missing_id, MissingId::Content);
+    }
+
+    #[test]
+    fn reflection_follows_the_address_unless_told() {
+        let mut settings = GatewaySettings::default();
+        assert!(settings.reflects());
+        settings.listen = "0.0.0.0:50051".parse().unwrap();
+        assert!(!settings.reflects());
+        settings.reflection = Some(true);
+        assert!(settings.reflects());
+    }
+}

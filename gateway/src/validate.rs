@@ -1,0 +1,289 @@
+//! Step 3 of the walk: what is a record, and where does it go.
+//!
+//! In: the bytes of one encoded record. Out: a [`Record`] as it goes into the log, or [`Refused`].
+//! Promises: what passes keeps to every limit of the contract, names only destinations that
+//! exist, carries no field that the gateway sets, and has an id; the payload is never touched. A
+//! refusal names the field, its length, the limit and the way out.
+
+use crate::settings::{GatewaySettings, MissingId};
+use bytes::Bytes;
+use cloudsync::limits;
+use cloudsync::partition::partition_of;
+use cloudsync::reason::Refusal;
+use cloudsync::wire::{RecordView, Time, with_gateway_fields};
+use cloudsync::{DEFAULT_TENANT, ErrorReason};
+use uuid::Uuid;
+
+/// The rules of one gateway.
+#[derive(Clone, Debug)]
+pub(crate) struct Validator {
+    max_record_bytes: usize,
+    missing_id: MissingId,
+    destinations: Vec<String>,
+    partitions: u32,
+}
+
+/// A record as it goes into the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    /// Its place in the submission.
+    pub(crate) index: u32,
+    /// Where it goes.
+    pub(crate) partition: i32,
+    /// What decided that: the record key, else the request id.
+    pub(crate) key: Bytes,
+    /// The encoded record with what the gateway added.
+    pub(crate) value: Bytes,
+    /// The id that the gateway made for it.
+    pub(crate) assigned_id: Option<String>,
+}
+
+/// A record that does not go into the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    /// Its place in the submission.
+    pub(crate) index: u32,
+    /// Its request id, as far as it could be read.
+    pub(crate) request_id: String,
+    /// Why.
+    pub(crate) refusal: Refusal,
+}
+
+// === impl Validator ===
+
+impl Validator {
+    pub(crate) fn new(
+        settings: &GatewaySettings,
+        destinations: Vec<String>,
+        partitions: u32,
+    ) -> Self {
+        let GatewaySettings {
+            max_record_bytes,
+            missing_id,
+            ..
+        } = *settings;
+        Self {
+            max_record_bytes,
+            missing_id,
+            destinations,
+            partitions,
+        }
+    }
+
+    /// Judges the record at place `index` of its submission.
+    pub(crate) fn record(
+        &self,
+        index: u32,
+        encoded: &[u8],
+        accept_time: Time,
+    ) -> Result<Record, Refused> {
+        let no_id = |refusal| Refused {
+            index,
+            request_id: String::new(),
+            refusal,
+        };
+        if encoded.len() > self.max_record_bytes {
+            return Err(no_id(too_large(encoded.len(), self.max_record_bytes)));
+        }
+        let view = RecordView::parse(encoded).map_err(|error| {
+            no_id(Refusal::permanent(
+                ErrorReason::MalformedRecord,
+                format!("not a SyncRecord: {error}"),
+            ))
+        })?;
+        let assigned_id = self
+            .check(&view)
+            .and_then(|()| self.assign_id(&view))
+            .map_err(|refusal| Refused {
+                index,
+                request_id: readable(view.request_id),
+                refusal,
+            })?;
+        let assigned = assigned_id.as_deref();
+        let value = with_gateway_fields(encoded, assigned, DEFAULT_TENANT, accept_time);
+        let key = match assigned {
+            Some(id) if view.key.is_empty() => Bytes::copy_from_slice(id.as_bytes()),
+            _ => same_bytes_in(&value, encoded, view.partition_key()),
+        };
+        let partition = partition_of(&key, self.partitions);
+        Ok(Record {
+            index,
+            partition,
+            key,
+            value,
+            assigned_id,
+        })
+    }
+
+    fn check(&self, view: &RecordView<'_>) -> Result<(), Refusal> {
+        if view.has_gateway_fields {
+            return Err(Refusal::of_field(
+                ErrorReason::GatewayOwnedField,
+                "record.tenant",
+                "tenant and accept_time are set by the gateway; leave them out",
+            ));
+        }
+        longest(
+            "record.request_id",
+            view.request_id.len(),
+            limits::MAX_REQUEST_ID_BYTES,
+        )?;
+        longest("record.key", view.key.len(), limits::MAX_KEY_BYTES)?;
+        longest(
+            "record.content_type",
+            view.content_type.len(),
+            limits::MAX_CONTENT_TYPE_BYTES,
+        )?;
+        if view.attribute_count > 0 {
+            check_attributes(view)?;
+        }
+        if view.destination_count > 0 {
+            self.check_destinations(view)?;
+        }
+        Ok(())
+    }
+
+    fn check_destinations(&self, view: &RecordView<'_>) -> Result<(), Refusal> {
+        most(
+            "record.destinations",
+            view.destination_count,
+            limits::MAX_DESTINATIONS,
+        )?;
+        for name in view.destinations() {
+            if !self.destinations.iter().any(|known| known == name) {
+                let known = self.destinations.join(", ");
+                let name: String = name
+                    .chars()
+                    .take(limits::MAX_DESTINATION_NAME_BYTES)
+                    .collect();
+                return Err(Refusal::of_field(
+                    ErrorReason::UnknownDestination,
+                    "record.destinations",
+                    format!("destination {name:?} does not exist here; there are: {known}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The id that the record gets, if it has none.
+    fn assign_id(&self, view: &RecordView<'_>) -> Result<Option<String>, Refusal> {
+        if !view.request_id.is_empty() {
+            return Ok(None);
+        }
+        match self.missing_id {
+            MissingId::Generate => Ok(Some(Uuid::now_v7().to_string())),
+            MissingId::Content => Ok(Some(content_id(view))),
+            MissingId::Reject => Err(Refusal::of_field(
+                ErrorReason::RequestIdMissing,
+                "record.request_id",
+                "request_id is empty; send one (a UUIDv7 is a good choice) and repeat it with \
+                 every retry, or let gateway.missing_id be generate or content",
+            )),
+        }
+    }
+}
+
+/// The id of a record by what it says: `c-` and 32 hexadecimal digits, the first 16 bytes of
+/// BLAKE3 over tenant, key, payload and content type, each after its length as 8 bytes
+/// little-endian.
+fn content_id(view: &RecordView<'_>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let (key, content_type) = (view.key.as_bytes(), view.content_type.as_bytes());
+    for part in [DEFAULT_TENANT.as_bytes(), key, view.payload, content_type] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let hex = hasher.finalize().to_hex();
+    format!("c-{}", hex.chars().take(32).collect::<String>())
+}
+
+/// `text`, a part of `encoded`, as a slice of `value`, which begins with the same bytes.
+fn same_bytes_in(value: &Bytes, encoded: &[u8], text: &str) -> Bytes {
+    let begin = text.as_ptr().addr().wrapping_sub(encoded.as_ptr().addr());
+    let end = begin.wrapping_add(text.len());
+    if value.get(begin..end) == Some(text.as_bytes()) {
+        value.slice(begin..end)
+    } else {
+        Bytes::copy_from_slice(text.as_bytes())
+    }
+}
+
+// === limits ===
+
+fn check_attributes(view: &RecordView<'_>) -> Result<(), Refusal> {
+    most(
+        "record.attributes",
+        view.attribute_count,
+        limits::MAX_ATTRIBUTES,
+    )?;
+    for (name, value) in view.attributes() {
+        longest(
+            "record.attributes.key",
+            name.len(),
+            limits::MAX_ATTRIBUTE_NAME_BYTES,
+        )?;
+        longest(
+            "record.attributes.value",
+            value.len(),
+            limits::MAX_ATTRIBUTE_VALUE_BYTES,
+        )?;
+    }
+    Ok(())
+}
+
+fn longest(field: &'static str, bytes: usize, limit: usize) -> Result<(), Refusal> {
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Refusal::of_field(
+        ErrorReason::FieldTooLong,
+        field,
+        format!(
+            "{} has {bytes} bytes, the limit is {limit}; send a shorter one",
+            short(field)
+        ),
+    ))
+}
+
+fn most(field: &'static str, items: usize, limit: usize) -> Result<(), Refusal> {
+    if items <= limit {
+        return Ok(());
+    }
+    Err(Refusal::of_field(
+        ErrorReason::TooManyItems,
+        field,
+        format!(
+            "{} has {items} entries, the limit is {limit}; send fewer",
+            short(field)
+        ),
+    ))
+}
+
+/// What a record of `bytes` bytes is told where `limit` is the most.
+pub(crate) fn too_large(bytes: usize, limit: usize) -> Refusal {
+    Refusal::of_field(
+        ErrorReason::RecordTooLarge,
+        "record",
+        format!(
+            "the record has {bytes} bytes, the limit (gateway.max_record_bytes) is {limit}; \
+             split it, or send a reference to where the data lies"
+        ),
+    )
+}
+
+fn short(field: &'static str) -> &'static str {
+    field.strip_prefix("record.").unwrap_or(field)
+}
+
+/// As much of an id as an answer carries.
+fn readable(request_id: &str) -> String {
+    let mut end = request_id.len().min(limits::MAX_REQUEST_ID_BYTES);
+    while !request_id.is_char_boundary(end) {
+        end -= 1;
+    }
+    request_id.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;
