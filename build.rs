@@ -12,12 +12,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile([PROTO], ["proto"])?;
     let out = env::var("OUT_DIR")?;
-    fs::write(Path::new(&out).join("descriptors.bin"), descriptors.encode_to_vec())?;
+    fs::write(
+        Path::new(&out).join("descriptors.bin"),
+        descriptors.encode_to_vec(),
+    )?;
     let mut builder = tonic_prost_build::configure()
         .build_client(true)
         .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
         .bytes(".");
-    for request in ["SyncDataRequest", "SyncDataStreamRequest", "SyncRecordRequest"] {
+    for request in [
+        "SyncDataRequest",
+        "SyncDataStreamRequest",
+        "SyncRecordRequest",
+    ] {
         builder = builder.extern_path(
             format!(".cloudsync.v1.{request}"),
             format!("crate::wire::{request}"),

@@ -135,7 +135,10 @@ impl Client {
     /// [`ClientError::Endpoint`] when that is no address of a gateway.
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
         let endpoint = Endpoint::from_shared(settings.endpoint.clone())
-            .map_err(|source| ClientError::Endpoint { endpoint: settings.endpoint.clone(), source })?
+            .map_err(|source| ClientError::Endpoint {
+                endpoint: settings.endpoint.clone(),
+                source,
+            })?
             .connect_timeout(settings.connect_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(1 << 20)
@@ -143,7 +146,11 @@ impl Client {
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20));
         let channel = endpoint.connect_lazy();
-        Ok(Self { settings, endpoint, channel })
+        Ok(Self {
+            settings,
+            endpoint,
+            channel,
+        })
     }
 
     /// Opens a stream: records go in through the sender, verdicts come out of the other half and
@@ -159,9 +166,13 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with the gateway's status.
     pub async fn send_one(&self, record: &SyncRecord) -> Result<SyncRecordResponse, ClientError> {
-        let request = SyncRecordRequest { record: vec![record.encode_to_vec().into()] };
+        let request = SyncRecordRequest {
+            record: vec![record.encode_to_vec().into()],
+        };
         let mut client = DataSyncServiceClient::new(self.channel.clone());
         let answer = client.sync_record(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|s| ClientError::Refused(Box::new(s)))
+        answer
+            .map(tonic::Response::into_inner)
+            .map_err(|s| ClientError::Refused(Box::new(s)))
     }
 }

@@ -19,7 +19,6 @@ pub mod reason;
 // 3. sending it
 pub mod client;
 
-
 pub use client::{Client, ClientError, ClientSettings};
 pub use v1::{ErrorReason, SyncRecord};
 

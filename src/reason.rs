@@ -80,19 +80,30 @@ impl Refusal {
     /// A refusal that no retry will change.
     #[must_use]
     pub fn permanent(reason: ErrorReason, message: impl Into<String>) -> Self {
-        Self { reason, field: None, message: message.into(), retry_delay: None }
+        Self {
+            reason,
+            field: None,
+            message: message.into(),
+            retry_delay: None,
+        }
     }
 
     /// A refusal for the fault of one field.
     #[must_use]
     pub fn of_field(reason: ErrorReason, field: &'static str, message: impl Into<String>) -> Self {
-        Self { field: Some(field), ..Self::permanent(reason, message) }
+        Self {
+            field: Some(field),
+            ..Self::permanent(reason, message)
+        }
     }
 
     /// A refusal for now: the same may be accepted after `delay`.
     #[must_use]
     pub fn retryable(reason: ErrorReason, delay: Duration, message: impl Into<String>) -> Self {
-        Self { retry_delay: Some(delay), ..Self::permanent(reason, message) }
+        Self {
+            retry_delay: Some(delay),
+            ..Self::permanent(reason, message)
+        }
     }
 
     /// The status of an RPC that ends with this refusal. Overload also carries the trailer
@@ -110,7 +121,9 @@ impl Refusal {
             Status::with_error_details(self.reason.grpc_code(), self.message.as_str(), details);
         if let (ErrorReason::Overloaded, Some(delay)) = (self.reason, self.retry_delay) {
             let pushback = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            status.metadata_mut().insert("grpc-retry-pushback-ms", pushback.into());
+            status
+                .metadata_mut()
+                .insert("grpc-retry-pushback-ms", pushback.into());
         }
         status
     }
@@ -131,11 +144,17 @@ mod tests {
         let delay = Duration::from_millis(250);
         let status = Refusal::retryable(ErrorReason::Overloaded, delay, "too much").to_status();
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "250");
+        assert_eq!(
+            status.metadata().get("grpc-retry-pushback-ms").unwrap(),
+            "250"
+        );
         let details = status.get_error_details();
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(delay));
         let info = details.error_info().unwrap();
-        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("OVERLOADED", "cloudsync"));
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("OVERLOADED", "cloudsync")
+        );
     }
 
     #[test]
@@ -151,9 +170,16 @@ mod tests {
     #[test]
     fn no_permanent_reason_has_a_code_that_clients_retry() {
         for number in 0..64 {
-            let Ok(reason) = ErrorReason::try_from(number) else { break };
+            let Ok(reason) = ErrorReason::try_from(number) else {
+                break;
+            };
             let retried = matches!(reason, ErrorReason::Draining | ErrorReason::LogUnavailable);
-            assert_eq!(reason.grpc_code() == Code::Unavailable, retried, "{}", reason.name());
+            assert_eq!(
+                reason.grpc_code() == Code::Unavailable,
+                retried,
+                "{}",
+                reason.name()
+            );
         }
     }
 }

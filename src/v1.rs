@@ -5,8 +5,7 @@ pub use crate::wire::{SyncDataRequest, SyncDataStreamRequest, SyncRecordRequest}
 pub use generated::*;
 
 /// The encoded `FileDescriptorSet` of the contract, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 #[allow(
     missing_docs,

@@ -134,7 +134,10 @@ impl<'a> RecordView<'a> {
     /// # Errors
     /// [`WireError`], when the bytes are not one encoded `SyncRecord`.
     pub fn parse(encoded: &'a [u8]) -> Result<Self, WireError> {
-        let mut view = Self { encoded, ..Self::default() };
+        let mut view = Self {
+            encoded,
+            ..Self::default()
+        };
         let mut cursor = Cursor::new(encoded);
         while let Some((number, value, at)) = cursor.next_field()? {
             view.take(number, value, at)?;
@@ -148,7 +151,10 @@ impl<'a> RecordView<'a> {
             tag::KEY => set_text(&mut self.key, "key", value, at),
             tag::PAYLOAD => {
                 if !self.payload.is_empty() {
-                    return Err(WireError::Repeated { field: "payload", at });
+                    return Err(WireError::Repeated {
+                        field: "payload",
+                        at,
+                    });
                 }
                 self.payload = value.bytes("payload", at)?;
                 Ok(())
@@ -180,7 +186,11 @@ impl<'a> RecordView<'a> {
     /// What decides the partition: the key, else the request id.
     #[must_use]
     pub fn partition_key(&self) -> &'a str {
-        if self.key.is_empty() { self.request_id } else { self.key }
+        if self.key.is_empty() {
+            self.request_id
+        } else {
+            self.key
+        }
     }
 
     /// Its attributes, as they stand (a name may occur twice; the last one counts).

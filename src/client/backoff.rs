@@ -14,7 +14,11 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(start: Duration, limit: Duration) -> Self {
-        Self { start, limit, attempt: 0 }
+        Self {
+            start,
+            limit,
+            attempt: 0,
+        }
     }
 
     /// The longest that the next wait can be.

@@ -126,13 +126,21 @@ impl Driver {
     }
 
     async fn connect(&self) -> Result<Connection, String> {
-        let channel = self.endpoint.connect().await.map_err(|error| describe(&error))?;
+        let channel = self
+            .endpoint
+            .connect()
+            .await
+            .map_err(|error| describe(&error))?;
         let (batches, outgoing) = mpsc::channel(BATCHES_AHEAD);
         let mut client = DataSyncServiceClient::new(channel);
         let call = client.sync_data_stream(ReceiverStream::new(outgoing)).await;
         let answers = call.map_err(|status| describe(&status))?.into_inner();
         self.counters.connections.fetch_add(1, Ordering::Relaxed);
-        Ok(Connection { batches, answers, draining: false })
+        Ok(Connection {
+            batches,
+            answers,
+            draining: false,
+        })
     }
 
     async fn converse(&mut self, mut connection: Connection) -> Over {
@@ -213,9 +221,15 @@ impl Driver {
     }
 
     fn send_batch(&mut self, connection: &Connection) -> Result<(), String> {
-        let records = self.unacked.next_batch(self.settings.batch_records, BATCH_BYTES);
-        self.counters.resent.store(self.unacked.resent, Ordering::Relaxed);
-        let sent = connection.batches.try_send(SyncDataStreamRequest { records });
+        let records = self
+            .unacked
+            .next_batch(self.settings.batch_records, BATCH_BYTES);
+        self.counters
+            .resent
+            .store(self.unacked.resent, Ordering::Relaxed);
+        let sent = connection
+            .batches
+            .try_send(SyncDataStreamRequest { records });
         sent.map_err(|_| "the connection takes nothing more".to_owned())
     }
 
@@ -250,14 +264,17 @@ impl Driver {
     fn note(&mut self, answered: &Answered) {
         for verdict in &answered.verdicts {
             match verdict {
-                Verdict::Acked(range) => {
-                    self.counters.acked.fetch_add(range.end - range.start, Ordering::Relaxed)
-                }
+                Verdict::Acked(range) => self
+                    .counters
+                    .acked
+                    .fetch_add(range.end - range.start, Ordering::Relaxed),
                 Verdict::Rejected { .. } => self.counters.rejected.fetch_add(1, Ordering::Relaxed),
             };
             self.last_progress = Instant::now();
         }
-        self.counters.duplicates.store(self.unacked.duplicates, Ordering::Relaxed);
+        self.counters
+            .duplicates
+            .store(self.unacked.duplicates, Ordering::Relaxed);
         for bytes in &answered.settled {
             self.window.give_back(*bytes);
         }

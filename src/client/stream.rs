@@ -84,8 +84,12 @@ pub(super) fn open(settings: ClientSettings, endpoint: Endpoint) -> (RecordSende
         reason = "the client has no shutdown of its own: the task ends with its two halves"
     )]
     drop(tokio::spawn(driver.run()));
-    let sender =
-        RecordSender { records, window, counters: Arc::clone(&counters), next_sequence: 0 };
+    let sender = RecordSender {
+        records,
+        window,
+        counters: Arc::clone(&counters),
+        next_sequence: 0,
+    };
     (sender, Verdicts { verdicts, counters })
 }
 
@@ -114,12 +118,23 @@ impl RecordSender {
     pub async fn send_encoded(&mut self, encoded: Bytes) -> Result<u64, ClientError> {
         let bytes = encoded.len();
         if bytes > MAX_RECORD_BYTES {
-            return Err(ClientError::RecordTooLarge { bytes, limit: MAX_RECORD_BYTES });
+            return Err(ClientError::RecordTooLarge {
+                bytes,
+                limit: MAX_RECORD_BYTES,
+            });
         }
         let weight = self.window.weight(bytes);
-        let room = self.window.room.acquire_many(weight).await.map_err(|_| ClientError::Ended)?;
+        let room = self
+            .window
+            .room
+            .acquire_many(weight)
+            .await
+            .map_err(|_| ClientError::Ended)?;
         let sequence = self.next_sequence;
-        self.records.send((sequence, encoded)).await.map_err(|_| ClientError::Ended)?;
+        self.records
+            .send((sequence, encoded))
+            .await
+            .map_err(|_| ClientError::Ended)?;
         room.forget();
         self.next_sequence += 1;
         Ok(sequence)
@@ -169,15 +184,24 @@ impl Counters {
 
 impl Window {
     fn new(records: usize, bytes: usize) -> Self {
-        let size = u32::try_from(bytes.min(Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX).max(1);
+        let size = u32::try_from(bytes.min(Semaphore::MAX_PERMITS))
+            .unwrap_or(u32::MAX)
+            .max(1);
         let records = u32::try_from(records).unwrap_or(u32::MAX).max(1);
         let least = (size / records).max(1);
-        Self { room: Semaphore::new(size as usize), size, least }
+        Self {
+            room: Semaphore::new(size as usize),
+            size,
+            least,
+        }
     }
 
     /// A record larger than the whole window takes the whole window.
     fn weight(&self, bytes: usize) -> u32 {
-        u32::try_from(bytes).unwrap_or(u32::MAX).max(self.least).min(self.size)
+        u32::try_from(bytes)
+            .unwrap_or(u32::MAX)
+            .max(self.least)
+            .min(self.size)
     }
 
     /// A record of `bytes` has its verdict.

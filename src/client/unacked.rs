@@ -74,7 +74,11 @@ pub(super) struct Unacked {
 
 impl Unacked {
     pub(super) fn push(&mut self, sequence: u64, encoded: Bytes) {
-        self.waiting.push_back(Pending { sequence, encoded, sent_before: false });
+        self.waiting.push_back(Pending {
+            sequence,
+            encoded,
+            sent_before: false,
+        });
     }
 
     /// Records without a verdict.
@@ -98,13 +102,17 @@ impl Unacked {
         let mut batch = Vec::with_capacity(most);
         let mut bytes = 0;
         while batch.len() < most {
-            let Some(next) = self.waiting.front() else { break };
+            let Some(next) = self.waiting.front() else {
+                break;
+            };
             // Tag and length of each record in the message.
             bytes += next.encoded.len() + 6;
             if bytes > most_bytes && !batch.is_empty() {
                 break;
             }
-            let Some(mut pending) = self.waiting.pop_front() else { break };
+            let Some(mut pending) = self.waiting.pop_front() else {
+                break;
+            };
             self.resent += u64::from(pending.sent_before);
             pending.sent_before = true;
             batch.push(pending.encoded.clone());
@@ -119,19 +127,36 @@ impl Unacked {
     ) -> Result<Answered, AckedTooMuch> {
         let sent = self.answered + self.in_flight.len() as u64;
         if answer.acked_count > sent {
-            return Err(AckedTooMuch { acked: answer.acked_count, sent });
+            return Err(AckedTooMuch {
+                acked: answer.acked_count,
+                sent,
+            });
         }
         self.credit = self.credit.max(answer.credit_count);
         self.refused.extend(answer.rejections);
-        self.refused.make_contiguous().sort_by_key(|rejection| rejection.index);
+        self.refused
+            .make_contiguous()
+            .sort_by_key(|rejection| rejection.index);
         let duplicates = answer.duplicate_count.max(self.duplicates_on_connection);
         self.duplicates += duplicates - self.duplicates_on_connection;
         self.duplicates_on_connection = duplicates;
-        let mut answered = Answered { draining: answer.draining, ..Answered::default() };
+        let mut answered = Answered {
+            draining: answer.draining,
+            ..Answered::default()
+        };
         while self.answered < answer.acked_count {
-            let Some(pending) = self.in_flight.pop_front() else { break };
-            let refused = self.refused.front().is_some_and(|first| first.index == self.answered);
-            let rejection = if refused { self.refused.pop_front() } else { None };
+            let Some(pending) = self.in_flight.pop_front() else {
+                break;
+            };
+            let refused = self
+                .refused
+                .front()
+                .is_some_and(|first| first.index == self.answered);
+            let rejection = if refused {
+                self.refused.pop_front()
+            } else {
+                None
+            };
             self.answered += 1;
             self.settle(pending, rejection, &mut answered);
         }
@@ -139,9 +164,16 @@ impl Unacked {
     }
 
     fn settle(&mut self, pending: Pending, rejection: Option<Rejection>, answered: &mut Answered) {
-        let Pending { sequence, ref encoded, .. } = pending;
+        let Pending {
+            sequence,
+            ref encoded,
+            ..
+        } = pending;
         match rejection {
-            Some(Rejection { retry_delay: Some(delay), .. }) => {
+            Some(Rejection {
+                retry_delay: Some(delay),
+                ..
+            }) => {
                 let delay = Duration::try_from(delay).unwrap_or_default();
                 answered.retry = Some(answered.retry.unwrap_or_default().max(delay));
                 self.retrying.push(pending);
@@ -149,13 +181,18 @@ impl Unacked {
             Some(rejection) => {
                 answered.settled.push(encoded.len());
                 let rejection = Box::new(rejection);
-                answered.verdicts.push(Verdict::Rejected { sequence, rejection });
+                answered.verdicts.push(Verdict::Rejected {
+                    sequence,
+                    rejection,
+                });
             }
             None => {
                 answered.settled.push(encoded.len());
                 match answered.verdicts.last_mut() {
                     Some(Verdict::Acked(range)) if range.end == sequence => range.end += 1,
-                    _ => answered.verdicts.push(Verdict::Acked(sequence..sequence + 1)),
+                    _ => answered
+                        .verdicts
+                        .push(Verdict::Acked(sequence..sequence + 1)),
                 }
             }
         }

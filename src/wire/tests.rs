@@ -15,21 +15,26 @@ fn a_record() -> impl Strategy<Value = SyncRecord> {
         vec("[a-z]{0,5}", 0..4),
         proptest::option::of(time),
     );
-    (text, parts).prop_map(|((request_id, key, content_type, tenant), parts)| SyncRecord {
-        request_id,
-        key,
-        content_type,
-        tenant,
-        payload: parts.0.into(),
-        create_time: parts.1,
-        attributes: parts.2,
-        destinations: parts.3,
-        accept_time: parts.4,
-    })
+    (text, parts).prop_map(
+        |((request_id, key, content_type, tenant), parts)| SyncRecord {
+            request_id,
+            key,
+            content_type,
+            tenant,
+            payload: parts.0.into(),
+            create_time: parts.1,
+            attributes: parts.2,
+            destinations: parts.3,
+            accept_time: parts.4,
+        },
+    )
 }
 
 fn time_of(time: Option<prost_types::Timestamp>) -> Option<Time> {
-    time.map(|time| Time { seconds: time.seconds, nanos: time.nanos })
+    time.map(|time| Time {
+        seconds: time.seconds,
+        nanos: time.nanos,
+    })
 }
 
 fn assert_same(view: &RecordView<'_>, record: &SyncRecord) {
@@ -44,7 +49,10 @@ fn assert_same(view: &RecordView<'_>, record: &SyncRecord) {
     assert_eq!(names, record.destinations);
     assert_eq!(view.destination_count, names.len());
     assert_eq!(view.attribute_count, view.attributes().count());
-    let attributes = view.attributes().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let attributes = view
+        .attributes()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect();
     assert_eq!(record.attributes, attributes);
     let owned = !record.tenant.is_empty() || record.accept_time.is_some();
     assert_eq!(view.has_gateway_fields, owned);
@@ -96,23 +104,51 @@ proptest! {
 
 #[test]
 fn a_single_field_sent_twice_is_refused() {
-    let mut encoded = SyncRecord { key: "a".into(), ..SyncRecord::default() }.encode_to_vec();
-    encoded.extend(SyncRecord { key: "b".into(), ..SyncRecord::default() }.encode_to_vec());
+    let mut encoded = SyncRecord {
+        key: "a".into(),
+        ..SyncRecord::default()
+    }
+    .encode_to_vec();
+    encoded.extend(
+        SyncRecord {
+            key: "b".into(),
+            ..SyncRecord::default()
+        }
+        .encode_to_vec(),
+    );
     let error = RecordView::parse(&encoded).unwrap_err();
-    assert_eq!(error, WireError::Repeated { field: "key", at: 3 });
+    assert_eq!(
+        error,
+        WireError::Repeated {
+            field: "key",
+            at: 3
+        }
+    );
 }
 
 #[test]
 fn a_field_of_a_later_version_is_passed_over() {
-    let mut encoded = SyncRecord { key: "a".into(), ..SyncRecord::default() }.encode_to_vec();
+    let mut encoded = SyncRecord {
+        key: "a".into(),
+        ..SyncRecord::default()
+    }
+    .encode_to_vec();
     encoded.extend([0xa0, 0x06, 0x01]); // field 100, number 1
     assert_eq!(RecordView::parse(&encoded).unwrap().key, "a");
 }
 
 #[test]
 fn an_empty_batch_and_a_batch_have_the_public_encoding() {
-    let record = SyncRecord { request_id: "a".into(), ..SyncRecord::default() };
-    let raw = SyncDataStreamRequest { records: vec![record.encode_to_vec().into(); 2] };
+    let record = SyncRecord {
+        request_id: "a".into(),
+        ..SyncRecord::default()
+    };
+    let raw = SyncDataStreamRequest {
+        records: vec![record.encode_to_vec().into(); 2],
+    };
     // Field 1, length 3, then the record: what any protobuf library makes of the public message.
-    assert_eq!(raw.encode_to_vec(), [10, 3, 10, 1, b'a', 10, 3, 10, 1, b'a']);
+    assert_eq!(
+        raw.encode_to_vec(),
+        [10, 3, 10, 1, b'a', 10, 3, 10, 1, b'a']
+    );
 }

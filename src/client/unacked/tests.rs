@@ -38,10 +38,16 @@ impl Gateway {
         for how in how.iter().take(count.min(self.on_stream.len())) {
             let record = self.on_stream.pop_front().unwrap();
             match how {
-                0 => rejections.push(Rejection { index: self.answered, ..Default::default() }),
+                0 => rejections.push(Rejection {
+                    index: self.answered,
+                    ..Default::default()
+                }),
                 1 => rejections.push(Rejection {
                     index: self.answered,
-                    retry_delay: Some(prost_types::Duration { seconds: 1, nanos: 0 }),
+                    retry_delay: Some(prost_types::Duration {
+                        seconds: 1,
+                        nanos: 0,
+                    }),
                     ..Default::default()
                 }),
                 _ => self.log.push(record),
@@ -50,7 +56,12 @@ impl Gateway {
         }
         let credit_count = self.answered + 8;
         let acked_count = self.answered;
-        SyncDataStreamResponse { acked_count, credit_count, rejections, ..Default::default() }
+        SyncDataStreamResponse {
+            acked_count,
+            credit_count,
+            rejections,
+            ..Default::default()
+        }
     }
 }
 
@@ -61,7 +72,10 @@ fn note(answered: Answered, verdicts: &mut BTreeMap<u64, bool>) {
             Verdict::Rejected { sequence, .. } => (sequence..sequence + 1, false),
         };
         for sequence in sequences {
-            assert!(verdicts.insert(sequence, acked).is_none(), "second verdict for {sequence}");
+            assert!(
+                verdicts.insert(sequence, acked).is_none(),
+                "second verdict for {sequence}"
+            );
         }
     }
 }
@@ -114,17 +128,28 @@ fn after_a_lost_connection_the_order_is_kept() {
     for n in 0..4u64 {
         unacked.push(n, Bytes::from(vec![u8::try_from(n).unwrap()]));
     }
-    let credit = SyncDataStreamResponse { credit_count: 2, ..Default::default() };
+    let credit = SyncDataStreamResponse {
+        credit_count: 2,
+        ..Default::default()
+    };
     unacked.answer(credit.clone()).unwrap();
     assert_eq!(unacked.next_batch(9, 1_000).len(), 2, "held to the credit");
     unacked.disconnected();
-    unacked.answer(SyncDataStreamResponse { credit_count: 9, ..credit }).unwrap();
+    unacked
+        .answer(SyncDataStreamResponse {
+            credit_count: 9,
+            ..credit
+        })
+        .unwrap();
     let again: Vec<u8> = unacked.next_batch(9, 1_000).iter().map(|b| b[0]).collect();
     assert_eq!((again, unacked.resent), (vec![0, 1, 2, 3], 2));
 }
 
 #[test]
 fn an_acknowledgement_of_what_was_never_sent_is_an_error() {
-    let answer = SyncDataStreamResponse { acked_count: 1, ..Default::default() };
+    let answer = SyncDataStreamResponse {
+        acked_count: 1,
+        ..Default::default()
+    };
     assert!(Unacked::default().answer(answer).is_err());
 }
