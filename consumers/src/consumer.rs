@@ -1,0 +1,280 @@
+//! The consumer of one destination: everything of the walk, put together and kept running.
+//!
+//! Promises: started before Kafka or the destination is there, it waits, says for what in
+//! `/readyz`, and goes on by itself; a consumer that failed for good is made anew; one
+//! destination never touches another.
+
+use crate::chain::Limits;
+use crate::counters::Counters;
+use crate::dead_letter::DeadLetters;
+use crate::dedupe::Dedupe;
+use crate::deliver::{Backoff, Gate};
+use crate::group::{Ended, Member};
+use crate::health::Health;
+use crate::settings::{DestinationSettings, WriteMode};
+use crate::sink::{self, OpenError, SegmentSink};
+use crate::worker::Context;
+use cloudsync_dedupe::DedupeStore;
+use cloudsync_kafka::{
+    Consumer, DeadLetterProducer, GroupSettings, KafkaError, KafkaSettings, Producer,
+};
+use cloudsync_runtime::{Readiness, Shutdown, Tasks};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// What a destination's consumer is made of.
+#[derive(Debug)]
+pub struct ConsumerDeps {
+    /// The destination's name, as records name it.
+    pub name: String,
+    /// Its section of the configuration.
+    pub settings: DestinationSettings,
+    /// The log.
+    pub kafka: KafkaSettings,
+    /// The dedupe store, opened for this destination.
+    pub store: Arc<dyn DedupeStore>,
+    /// `dedupe.shards`, as the store was opened with.
+    pub shards: u32,
+    /// Where its tasks run.
+    pub tasks: Tasks,
+    /// When to end.
+    pub shutdown: Shutdown,
+    /// Where it says what it waits for.
+    pub readiness: Readiness,
+}
+
+/// The consumer of one destination.
+#[derive(Debug)]
+pub struct DestinationConsumer {
+    deps: ConsumerDeps,
+    counters: Arc<Counters>,
+    health: Health,
+    dead_letters: DeadLetterProducer,
+}
+
+/// Why a consumer was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its destination's settings are refused.
+    #[error("destinations.{name}.{key}: {why}")]
+    Settings {
+        /// The destination.
+        name: String,
+        /// The key within its section.
+        key: &'static str,
+        /// Why, and what would do.
+        why: String,
+    },
+    /// The Kafka settings are refused.
+    #[error("destination {name} cannot use kafka")]
+    Kafka {
+        /// The destination.
+        name: String,
+        /// Why.
+        source: KafkaError,
+    },
+}
+
+/// Why a consumer that was running ended: somebody has to act.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The destination is not ours to write to, or cannot keep what is promised.
+    #[error("destination {name} is refused")]
+    Destination {
+        /// The destination.
+        name: String,
+        /// Why, and the way out.
+        source: OpenError,
+    },
+    /// Kafka will not have us, whatever we wait for.
+    #[error("destination {name} cannot use kafka")]
+    Kafka {
+        /// The destination.
+        name: String,
+        /// Why.
+        source: KafkaError,
+    },
+}
+
+/// A member that ran for so long did not fail at once: the next failure counts as the first.
+const LONG_LIFE: Duration = Duration::from_secs(60);
+
+// === impl DestinationConsumer ===
+
+impl DestinationConsumer {
+    /// Checks the settings. Nothing is contacted before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`StartError`], when the settings cannot work, whatever is waited for.
+    pub fn start(deps: ConsumerDeps) -> Result<Self, StartError> {
+        let refused = |key, why| {
+            Err(StartError::Settings {
+                name: deps.name.clone(),
+                key,
+                why,
+            })
+        };
+        if let Err(error) = sink::connect(&deps.settings.url) {
+            return refused("url", error.to_string());
+        }
+        if deps.settings.mode == WriteMode::Record {
+            return refused(
+                "mode",
+                "record is not in this build; there is: batch".to_owned(),
+            );
+        }
+        if deps.settings.flush_records == 0 || deps.settings.flush_bytes == 0 {
+            return refused(
+                "flush_records",
+                "it and flush_bytes are at least 1".to_owned(),
+            );
+        }
+        let producer = Producer::new(&deps.kafka).map_err(|source| StartError::Kafka {
+            name: deps.name.clone(),
+            source,
+        })?;
+        let dead_letters = DeadLetterProducer::new(producer, &deps.kafka);
+        let health = Health::new(&deps.readiness, &deps.name);
+        Ok(Self {
+            deps,
+            counters: Arc::default(),
+            health,
+            dead_letters,
+        })
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Consumes until the process drains; then leaves the group and ends.
+    ///
+    /// # Errors
+    /// [`RunError`], when going on would break a promise and waiting does not help.
+    pub async fn run(self) -> Result<(), RunError> {
+        let shutdown = self.deps.shutdown.clone();
+        tokio::select! {
+            ended = Box::pin(self.supervise()) => ended,
+            () = shutdown.stopping() => Ok(()),
+        }
+    }
+
+    async fn supervise(self) -> Result<(), RunError> {
+        let Some(sink) = self.open_sink().await? else {
+            return Ok(());
+        };
+        let settings = &self.deps.settings;
+        let gate = Gate::new(
+            settings.attempt_timeout(),
+            Arc::clone(&self.counters),
+            self.health.clone(),
+        );
+        let gate = Arc::new(gate);
+        let dedupe = Dedupe::new(Arc::clone(&self.deps.store), Arc::clone(&self.counters));
+        let dedupe = Arc::new(dedupe);
+        let mut backoff = failures();
+        while !self.deps.shutdown.is_draining() {
+            let mut group = GroupSettings::new(&settings.group, settings.commit_metadata());
+            group.instance_id.clone_from(&settings.instance_id);
+            let (consumer, events) =
+                Consumer::start(&self.deps.kafka, group).map_err(|source| RunError::Kafka {
+                    name: self.deps.name.clone(),
+                    source,
+                })?;
+            let consumer = Arc::new(consumer);
+            let context = Arc::new(self.context(&sink, &gate, &dedupe, &consumer));
+            let began = Instant::now();
+            let member = Member::new(context, consumer, self.deps.tasks.clone());
+            let error = match member.run(events, &self.deps.shutdown).await {
+                Ended::Left => return Ok(()),
+                Ended::Failed(error) => error,
+            };
+            if began.elapsed() > LONG_LIFE {
+                backoff = failures();
+            }
+            let wait = backoff.next(rand::random(), Duration::from_millis(500));
+            let destination = &self.deps.name;
+            tracing::error!(destination, %error, ?wait, "the consumer failed; starting it anew");
+            self.health
+                .log(Some(format!("a new consumer, because {error}")));
+            self.sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// Opens the destination, however long that takes; `None` when the process drains.
+    async fn open_sink(&self) -> Result<Option<Arc<dyn SegmentSink>>, RunError> {
+        let DestinationSettings { url, mode, .. } = &self.deps.settings;
+        let mut backoff = failures();
+        while !self.deps.shutdown.is_draining() {
+            let error = match sink::open(url, &self.deps.name, *mode).await {
+                Ok(sink) => {
+                    self.health.destination(None);
+                    return Ok(Some(sink));
+                }
+                Err(OpenError::Unavailable(error)) => error.chain(),
+                Err(source @ (OpenError::Url { .. } | OpenError::Refused(_))) => {
+                    let name = self.deps.name.clone();
+                    self.health.destination(Some(source.to_string()));
+                    return Err(RunError::Destination { name, source });
+                }
+            };
+            if backoff.attempts() == 0 {
+                tracing::warn!(destination = self.deps.name, %error, "waiting for the destination");
+            }
+            self.health.destination(Some(error));
+            self.sleep(backoff.next(rand::random(), Duration::from_millis(200)))
+                .await;
+        }
+        Ok(None)
+    }
+
+    fn context(
+        &self,
+        sink: &Arc<dyn SegmentSink>,
+        gate: &Arc<Gate>,
+        dedupe: &Arc<Dedupe>,
+        consumer: &Arc<Consumer>,
+    ) -> Context {
+        let ConsumerDeps {
+            name,
+            settings,
+            kafka,
+            shards,
+            ..
+        } = &self.deps;
+        Context {
+            destination: name.clone(),
+            topic: kafka.topic.as_str().into(),
+            limits: Limits {
+                bytes: settings.flush_bytes,
+                offsets: i64::from(settings.flush_records),
+                interval: settings.flush_interval(),
+            },
+            shards: *shards,
+            commit_metadata: settings.commit_metadata(),
+            sink: Arc::clone(sink),
+            gate: Arc::clone(gate),
+            dedupe: Arc::clone(dedupe),
+            dead_letters: DeadLetters::new(self.dead_letters.clone(), name, &settings.group),
+            counters: Arc::clone(&self.counters),
+            health: self.health.clone(),
+            consumer: Arc::downgrade(consumer),
+            committer: consumer.committer(),
+        }
+    }
+
+    async fn sleep(&self, wait: Duration) {
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.deps.shutdown.draining() => {}
+        }
+    }
+}
+
+fn failures() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(15))
+}

@@ -1,0 +1,101 @@
+//! Where records go that can never be delivered: the dead-letter topic.
+//!
+//! In: the faults of a segment. Out: acknowledged by the log with acks=all, before the segment
+//! that covers them is created. Promises: nothing is set aside because of a destination; a log
+//! that is away is waited for.
+
+use crate::chain::{ChainName, Fault};
+use crate::deliver::Backoff;
+use cloudsync_kafka::{DeadLetter, DeadLetterProducer, Position};
+use std::time::{Duration, SystemTime};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// Records in one produce.
+const BATCH: usize = 256;
+
+/// The way of one destination's records into the dead-letter topic.
+#[derive(Clone, Debug)]
+pub struct DeadLetters {
+    producer: DeadLetterProducer,
+    destination: String,
+    group: String,
+}
+
+// === impl DeadLetters ===
+
+impl DeadLetters {
+    /// Sets aside for `destination`, whose group is `group`.
+    #[must_use]
+    pub fn new(producer: DeadLetterProducer, destination: &str, group: &str) -> Self {
+        Self {
+            producer,
+            destination: destination.to_owned(),
+            group: group.to_owned(),
+        }
+    }
+
+    /// Produces `faults` of the partition `chain` until the log has acknowledged each one.
+    /// `false`: `give_up` was given before; some of them may lie there.
+    pub async fn set_aside(
+        &self,
+        chain: &ChainName,
+        faults: &[Fault],
+        give_up: &CancellationToken,
+    ) -> bool {
+        for faults in faults.chunks(BATCH) {
+            let mut left: Vec<_> = faults
+                .iter()
+                .map(|fault| self.letter(chain, fault))
+                .collect();
+            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+            loop {
+                left = self.produce(left).await;
+                if left.is_empty() {
+                    break;
+                }
+                tokio::select! {
+                    () = sleep(backoff.next(rand::random(), Duration::ZERO)) => {}
+                    () = give_up.cancelled() => return false,
+                }
+            }
+        }
+        true
+    }
+
+    /// Produces `letters`; out: those that the log has not acknowledged.
+    async fn produce(&self, letters: Vec<DeadLetter>) -> Vec<DeadLetter> {
+        let results = self.producer.produce(letters.clone()).await;
+        let mut left = Vec::new();
+        for (letter, result) in letters.into_iter().zip(results) {
+            if let Err(error) = result {
+                tracing::warn!(
+                    destination = self.destination,
+                    origin = ?letter.origin,
+                    %error,
+                    "a dead letter was not acknowledged; trying again"
+                );
+                left.push(letter);
+            }
+        }
+        left
+    }
+
+    fn letter(&self, chain: &ChainName, fault: &Fault) -> DeadLetter {
+        let offset = fault.record.offset;
+        let topic = chain.topic.clone();
+        DeadLetter {
+            original: fault.record.clone(),
+            origin: Position {
+                topic,
+                partition: chain.partition,
+                offset,
+            },
+            group: self.group.clone(),
+            destination: self.destination.clone(),
+            reason: fault.reason,
+            detail: fault.detail.clone(),
+            failed_at: SystemTime::now(),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Step 4 of the walk, `record` mode: a record in our hands → one attempt to write it.
+//!
+//! In: a record and, while the dedupe store answers, a lease on it. Out: written, found there,
+//! refused for good, or later. Promises: an attempt starts only when lease and breaker allow it,
+//! and is over before the lease is; whoever has to wait gives the lease back first.
+
+use super::Walk;
+use super::lease::Held;
+use super::name::ObjectName;
+use super::object::{self, Found};
+use crate::chain::closed::subject;
+use crate::counters::Counters;
+use crate::deliver::Backoff;
+use crate::poll::{Named, Polled};
+use crate::sink::{Create, ErrorClass, SinkError};
+use bytes::Bytes;
+use cloudsync_dedupe::Subject;
+use cloudsync_kafka::{Reason, Receipt};
+use cloudsync_runtime::{Moment, kill_point};
+use futures::FutureExt;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// Attempts that may fail before a record is set aside; those that an outage fails do not count.
+const ATTEMPTS: u32 = 16;
+/// First bound of the waits between attempts.
+const BASE: Duration = Duration::from_millis(50);
+/// Last bound of them.
+const CAP: Duration = Duration::from_secs(10);
+
+/// A record on its way to the destination.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) polled: Polled,
+    pub(super) backoff: Backoff,
+    failed: u32,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(super) enum Attempted {
+    /// The destination has the record.
+    Written { met: Met, receipt: Receipt },
+    /// It never will, for the record's own fault; the lease is still ours.
+    Refused {
+        reason: Reason,
+        detail: String,
+        held: Option<Held>,
+    },
+    /// The destination could not take it; not before this has passed. No lease is held.
+    Failed(Duration),
+    /// Nothing was tried: the destination takes nothing just now, or the lease was gone. No lease
+    /// is held.
+    Blocked,
+}
+
+/// What the write met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// Nothing: this write made the effect.
+    Nothing,
+    /// The effect, made from this very place in the log.
+    Itself,
+    /// The effect, made from another place in the log.
+    Another { offset: i64 },
+}
+
+enum Wrote {
+    Created,
+    Found(Bytes),
+    Rejected(SinkError),
+}
+
+// === impl Job ===
+
+impl Job {
+    pub(super) fn new(polled: Polled) -> Self {
+        Self {
+            polled,
+            backoff: Backoff::new(BASE, CAP),
+            failed: 0,
+        }
+    }
+}
+
+// === impl Walk ===
+
+impl Walk {
+    /// One attempt to write `job`, which is ours by `held`, or by nobody's objection.
+    pub(super) async fn attempt(
+        &self,
+        job: &mut Job,
+        named: Named,
+        held: Option<Held>,
+    ) -> Attempted {
+        let subject = subject(named, self.chain.partition, job.polled.offset());
+        let Some((name, body)) = object::of(&job.polled, named) else {
+            let detail = "the record cannot be read any more".to_owned();
+            return Attempted::Refused {
+                reason: Reason::Undecodable,
+                detail,
+                held,
+            };
+        };
+        let held = match self.keep(subject, held).await {
+            Ok(held) => held,
+            Err(Lapsed) => return self.give_back(subject, held, Attempted::Blocked).await,
+        };
+        // Asked, not waited for: nobody waits for a destination with a lease in hand.
+        let admitted = self
+            .context
+            .gate
+            .admission(&self.revoked)
+            .now_or_never()
+            .flatten();
+        if admitted.is_none() {
+            return self.give_back(subject, held, Attempted::Blocked).await;
+        }
+        let wanted = self.shared.attempt_time;
+        let limit = held.map_or(wanted, |held| held.attempt_time(wanted));
+        let mut write = || self.write_within(limit, &name, &body);
+        match self.context.gate.once(&mut write).await {
+            Ok(wrote) => self.wrote(wrote, job, named, held, &name),
+            Err(error) => self.failed(job, subject, held, &error).await,
+        }
+    }
+
+    /// Makes sure that `held` allows an attempt now, renewing it at half of its life.
+    async fn keep(&self, subject: Subject, held: Option<Held>) -> Result<Option<Held>, Lapsed> {
+        let Some(lease) = held else { return Ok(None) };
+        let wanted = self.shared.attempt_time;
+        let allows = |lease: Held| lease.allows(wanted, Instant::now());
+        if allows(lease) && !lease.is_half_over(Instant::now()) {
+            return Ok(held);
+        }
+        match self.shared.claims.renew(subject, lease).await {
+            Ok(Some(renewed)) if allows(renewed) => Ok(Some(renewed)),
+            // The store does not say; what we know of the lease may still be enough.
+            Err(_) if allows(lease) => Ok(held),
+            Ok(_) | Err(_) => Err(Lapsed),
+        }
+    }
+
+    async fn give_back(
+        &self,
+        subject: Subject,
+        held: Option<Held>,
+        attempted: Attempted,
+    ) -> Attempted {
+        if held.is_some() {
+            self.shared.claims.release(&[subject]).await;
+        }
+        attempted
+    }
+
+    async fn write_within(
+        &self,
+        limit: Duration,
+        name: &ObjectName,
+        body: &Bytes,
+    ) -> Result<Wrote, SinkError> {
+        let name = name.to_string();
+        match timeout(limit, self.write(&name, body)).await {
+            // The destination is well, and the gate shall know it; the record is not.
+            Ok(Err(error)) if error.class == ErrorClass::Rejected => Ok(Wrote::Rejected(error)),
+            Ok(result) => result,
+            Err(elapsed) => {
+                let action = format!("finish writing {name} in {limit:?}");
+                Err(SinkError::new(ErrorClass::Outage, action, elapsed))
+            }
+        }
+    }
+
+    async fn write(&self, name: &str, body: &Bytes) -> Result<Wrote, SinkError> {
+        let sink = &self.context.sink;
+        if sink.create_if_absent(name, body.clone()).await? == Create::Created {
+            return Ok(Wrote::Created);
+        }
+        let found = sink.get(name).await?;
+        found.map(Wrote::Found).ok_or_else(|| {
+            let action = format!("compare {name}");
+            SinkError::new(ErrorClass::Transient, action, "it was there and is gone")
+        })
+    }
+
+    fn wrote(
+        &self,
+        wrote: Wrote,
+        job: &Job,
+        named: Named,
+        held: Option<Held>,
+        name: &ObjectName,
+    ) -> Attempted {
+        let refused = |reason, detail| Attempted::Refused {
+            reason,
+            detail,
+            held,
+        };
+        let met = match wrote {
+            Wrote::Created => Met::Nothing,
+            Wrote::Rejected(error) => return refused(Reason::Rejected, error.chain()),
+            Wrote::Found(body) => match object::compare(named, &body) {
+                Found::Same { offset } if offset == job.polled.offset() => Met::Itself,
+                Found::Same { offset } => Met::Another { offset },
+                Found::Other(why) => return refused(Reason::IdConflict, why),
+            },
+        };
+        kill_point(Moment::BetweenWriteAndMark);
+        Attempted::Written {
+            met,
+            receipt: Receipt::new(name.to_string()),
+        }
+    }
+
+    async fn failed(
+        &self,
+        job: &mut Job,
+        subject: Subject,
+        held: Option<Held>,
+        error: &SinkError,
+    ) -> Attempted {
+        Counters::add(&self.context.counters.retries, 1);
+        let (counts, at_least) = match error.class {
+            ErrorClass::Transient => (true, Duration::ZERO),
+            ErrorClass::Throttled(after) => (true, after),
+            ErrorClass::Outage | ErrorClass::Denied | ErrorClass::Rejected => {
+                (false, Duration::ZERO)
+            }
+        };
+        // What fails while the breaker is not closed is the destination's fault, not the record's.
+        job.failed += u32::from(counts && self.context.gate.is_closed());
+        if job.failed >= ATTEMPTS {
+            let detail = format!("{ATTEMPTS} attempts failed; the last: {}", error.chain());
+            return Attempted::Refused {
+                reason: Reason::Exhausted,
+                detail,
+                held,
+            };
+        }
+        self.give_back(subject, held, Attempted::Failed(at_least))
+            .await
+    }
+}
+
+/// The lease is not ours any more, or too short for an attempt.
+struct Lapsed;

@@ -1,0 +1,188 @@
+//! What is set for one destination.
+//!
+//! In: the section `[destinations.NAME]`. Out: [`DestinationSettings`] with every default in
+//! place. Nothing here opens anything; what the values mean is decided where they are used.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How records become objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteMode {
+    /// Many records to an object: a chain of compressed segments for each partition.
+    #[default]
+    Batch,
+    /// One object for each record.
+    Record,
+}
+
+/// The settings of one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DestinationSettings {
+    /// Where it lies: `file:///dir` or `null://`.
+    pub url: String,
+    /// The consumer group that reads for it; no two destinations share one.
+    pub group: String,
+    /// How records become objects. Default: batch.
+    #[serde(default)]
+    pub mode: WriteMode,
+    /// Writes running or unmarked at one time, in this process (`record` mode). Default: 64.
+    #[serde(default = "default_concurrency")]
+    pub concurrency: usize,
+    /// A segment closes at so many payload bytes, uncompressed. Default: 4 MiB.
+    #[serde(default = "default_flush_bytes")]
+    pub flush_bytes: u64,
+    /// A segment closes when it covers so many offsets. Default: 32,768.
+    #[serde(default = "default_flush_records")]
+    pub flush_records: u32,
+    /// A segment closes so long after its first record. Default: 250 ms for `file://` and
+    /// `null://`, 1 s for clouds.
+    #[serde(default, with = "optional_duration")]
+    pub flush_interval: Option<Duration>,
+    /// An attempt to write ends after so long. Default: 30 s, in `record` mode 8 s.
+    #[serde(default, with = "optional_duration")]
+    pub attempt_timeout: Option<Duration>,
+    /// Name of this member within the group, for static membership. Default: none.
+    #[serde(default)]
+    pub instance_id: Option<String>,
+}
+
+fn default_concurrency() -> usize {
+    64
+}
+
+fn default_flush_bytes() -> u64 {
+    4 * 1024 * 1024
+}
+
+fn default_flush_records() -> u32 {
+    32_768
+}
+
+/// Durations as people write them (`250ms`), or nothing.
+mod optional_duration {
+    use cloudsync_kafka::duration;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => duration::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| duration::parse(&text).map_err(D::Error::custom))
+            .transpose()
+    }
+}
+
+// === impl WriteMode ===
+
+impl WriteMode {
+    /// Its name in the settings, in the marker and in the metadata of commits.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Batch => "batch",
+            Self::Record => "record",
+        }
+    }
+}
+
+// === impl DestinationSettings ===
+
+impl DestinationSettings {
+    /// The settings of a destination at `url`, read by `group`, with every default.
+    #[must_use]
+    pub fn new(url: impl Into<String>, group: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            group: group.into(),
+            mode: WriteMode::default(),
+            concurrency: default_concurrency(),
+            flush_bytes: default_flush_bytes(),
+            flush_records: default_flush_records(),
+            flush_interval: None,
+            attempt_timeout: None,
+            instance_id: None,
+        }
+    }
+
+    /// What every commit for this destination carries: the mode and a hash of the URL, so that a
+    /// committed offset is never taken for a place in another destination.
+    #[must_use]
+    pub fn commit_metadata(&self) -> String {
+        let url = self.url.trim_end_matches('/');
+        format!("{} {:016x}", self.mode.name(), xxh3_64(url.as_bytes()))
+    }
+
+    /// How long a segment stays open after its first record.
+    #[must_use]
+    pub fn flush_interval(&self) -> Duration {
+        let local = self.url.starts_with("file:") || self.url.starts_with("null:");
+        let default = if local { 250 } else { 1_000 };
+        self.flush_interval
+            .unwrap_or(Duration::from_millis(default))
+    }
+
+    /// How long one attempt to write may take.
+    #[must_use]
+    pub fn attempt_timeout(&self) -> Duration {
+        let default = match self.mode {
+            WriteMode::Batch => 30_000,
+            WriteMode::Record => 8_000,
+        };
+        self.attempt_timeout
+            .unwrap_or(Duration::from_millis(default))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_lines_are_enough_and_a_misspelt_key_is_refused() {
+        let text = r#"{"url": "file:///tmp/a/", "group": "g"}"#;
+        let settings: DestinationSettings = serde_json::from_str(text).unwrap();
+        assert_eq!(settings, DestinationSettings::new("file:///tmp/a/", "g"));
+        assert_eq!(settings.flush_interval(), Duration::from_millis(250));
+        let text = r#"{"url": "az://c", "group": "g", "flush_interval": "2s"}"#;
+        let settings: DestinationSettings = serde_json::from_str(text).unwrap();
+        assert_eq!(settings.flush_interval(), Duration::from_secs(2));
+        let written = serde_json::to_string(&settings).unwrap();
+        assert_eq!(
+            serde_json::from_str::<DestinationSettings>(&written).unwrap(),
+            settings
+        );
+        let misspelt = r#"{"url": "file:///a", "group": "g", "flush_byte": 1}"#;
+        assert!(serde_json::from_str::<DestinationSettings>(misspelt).is_err());
+    }
+
+    #[test]
+    fn the_commit_metadata_tells_modes_and_places_apart() {
+        let batch = DestinationSettings::new("file:///tmp/a/", "g");
+        let record = DestinationSettings {
+            mode: WriteMode::Record,
+            ..batch.clone()
+        };
+        let elsewhere = DestinationSettings::new("file:///tmp/b", "g");
+        assert_eq!(
+            batch.commit_metadata(),
+            DestinationSettings::new("file:///tmp/a", "h").commit_metadata()
+        );
+        assert_ne!(batch.commit_metadata(), record.commit_metadata());
+        assert_ne!(batch.commit_metadata(), elsewhere.commit_metadata());
+    }
+}

@@ -1,0 +1,102 @@
+//! What can go wrong at a destination, sorted by what is to be done about it.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+/// What is to be done about a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Try again, with backoff.
+    Transient,
+    /// Try again, not before this time has passed.
+    Throttled(Duration),
+    /// The destination is away: wait for it.
+    Outage,
+    /// Credentials or configuration: wait for somebody to put them right.
+    Denied,
+    /// This object will never be taken as it is.
+    Rejected,
+}
+
+/// A failed attempt.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} ({class})")]
+pub struct SinkError {
+    /// What is to be done about it.
+    pub class: ErrorClass,
+    /// What was tried, and on which object.
+    pub action: String,
+    /// What the destination said.
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// Why a destination was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No destination of this build has such a URL.
+    #[error("destination url {url} is none that this build knows; there are: {known}", known = super::SCHEMES)]
+    Url {
+        /// The URL.
+        url: String,
+    },
+    /// It belongs to somebody else, or cannot keep what is promised. The sentence says the way out.
+    #[error("{0}")]
+    Refused(String),
+    /// It is away, or will not let us in.
+    #[error(transparent)]
+    Unavailable(#[from] SinkError),
+}
+
+// === impl ErrorClass ===
+
+impl fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Transient => "transient",
+            Self::Throttled(_) => "throttled",
+            Self::Outage => "outage",
+            Self::Denied => "denied",
+            Self::Rejected => "rejected",
+        })
+    }
+}
+
+// === impl SinkError ===
+
+impl SinkError {
+    /// A failed attempt of `action`.
+    pub fn new(
+        class: ErrorClass,
+        action: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self {
+            class,
+            action: action.into(),
+            source: source.into(),
+        }
+    }
+
+    /// The error and everything below it, in one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        chain(self)
+    }
+}
+
+/// `error` and everything below it, in one line, each text once.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut below = error.source();
+    while let Some(cause) = below {
+        let text = cause.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        below = cause.source();
+    }
+    line
+}

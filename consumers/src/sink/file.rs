@@ -1,0 +1,210 @@
+//! `file:///dir`: objects as files below a directory.
+//!
+//! Promises: a file that is there is whole, and with its directory entry on disk (fsync) when a
+//! create says so. The directory counts as there only while the marker lies in it; a directory
+//! that is removed, unmounted or replaced is an outage, and heals when it comes back.
+
+use super::marker::{MARKER, is_own_name};
+use super::{Create, ErrorClass, OpenError, SegmentSink, SinkError};
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The files below one directory.
+#[derive(Debug)]
+pub(super) struct FileSink {
+    files: LocalFileSystem,
+    directory: PathBuf,
+    /// The directory as names see it.
+    base: ObjectPath,
+}
+
+/// The directory that a `file://` URL names, as it stands there (no percent-encoding).
+pub(super) fn directory_of(url: &str) -> Option<&Path> {
+    let path = Path::new(url.strip_prefix("file://")?);
+    path.is_absolute().then_some(path)
+}
+
+/// Makes `directory` and what is missing above it, for nobody else to read.
+pub(super) async fn make_directory(directory: &Path) -> Result<(), SinkError> {
+    let mut builder = tokio::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    builder.mode(0o700);
+    let made = builder.create(directory).await;
+    made.map_err(|error| {
+        SinkError::new(
+            class_of(error.kind()),
+            format!("make {}", directory.display()),
+            error,
+        )
+    })
+}
+
+// === impl FileSink ===
+
+impl FileSink {
+    pub(super) fn new(directory: &Path, url: &str) -> Result<Self, OpenError> {
+        let base = ObjectPath::from_absolute_path(directory).map_err(|_| OpenError::Url {
+            url: url.to_owned(),
+        })?;
+        // Rooted at `/`, so that the directory need not exist yet and may come and go.
+        let files = LocalFileSystem::new().with_fsync(true);
+        Ok(Self {
+            files,
+            directory: directory.to_owned(),
+            base,
+        })
+    }
+
+    fn path(&self, name: &str) -> Result<ObjectPath, SinkError> {
+        let parsed = ObjectPath::parse(name);
+        let parsed = parsed.map_err(|error| {
+            SinkError::new(
+                ErrorClass::Rejected,
+                format!("name an object {name}"),
+                error,
+            )
+        })?;
+        Ok(self.base.parts().chain(parsed.parts()).collect())
+    }
+
+    /// Errs unless the directory is there with its marker.
+    async fn present(&self, action: &str) -> Result<(), SinkError> {
+        let marker = self.directory.join(MARKER);
+        match tokio::fs::metadata(&marker).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                let class = class_of(error.kind());
+                let source = format!(
+                    "{} is not there ({error}): the directory is unmounted, removed or replaced; \
+                     bring it back, or restart to begin it anew",
+                    marker.display()
+                );
+                Err(SinkError::new(class, action, source))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SegmentSink for FileSink {
+    fn is_conditional(&self) -> bool {
+        true
+    }
+
+    async fn create_if_absent(&self, name: &str, object: Bytes) -> Result<Create, SinkError> {
+        let action = format!("create {}", self.directory.join(name).display());
+        if !is_own_name(name) {
+            self.present(&action).await?;
+        }
+        let options = PutOptions::from(PutMode::Create);
+        let path = self.path(name)?;
+        match self
+            .files
+            .put_opts(&path, PutPayload::from(object), options)
+            .await
+        {
+            Ok(_) => Ok(Create::Created),
+            Err(Error::AlreadyExists { .. }) => Ok(Create::AlreadyExists),
+            Err(error) => Err(classify(action, error)),
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, SinkError> {
+        let action = format!("read {}", self.directory.join(name).display());
+        let path = self.path(name)?;
+        let read = async { self.files.get(&path).await?.bytes().await };
+        match read.await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) => {
+                // Away is something else than empty, and says more than a file that is missing.
+                if !is_own_name(name) {
+                    self.present(&action).await?;
+                }
+                match error {
+                    Error::NotFound { .. } => Ok(None),
+                    error => Err(classify(action, error)),
+                }
+            }
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError> {
+        let action = format!("list {}", self.directory.join(prefix).display());
+        self.present(&action).await?;
+        let below = self.path(prefix.trim_end_matches('/'))?;
+        let listed = self
+            .files
+            .list(Some(&below))
+            .map_ok(|object| object.location);
+        let listed: Vec<_> = listed
+            .try_collect()
+            .await
+            .map_err(|error| classify(action.clone(), error))?;
+        // An object that was there may have gone with the directory.
+        self.present(&action).await?;
+        let relative = listed.iter().filter_map(|path| {
+            let parts: Vec<_> = path.prefix_match(&self.base)?.collect();
+            Some(
+                parts
+                    .iter()
+                    .map(AsRef::as_ref)
+                    .collect::<Vec<_>>()
+                    .join("/"),
+            )
+        });
+        Ok(relative.collect())
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), SinkError> {
+        match self.files.delete(&self.path(name)?).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(classify(
+                format!("remove {}", self.directory.join(name).display()),
+                error,
+            )),
+        }
+    }
+}
+
+// === classes ===
+
+fn classify(action: String, error: Error) -> SinkError {
+    let class = match io_kind(&error) {
+        Some(kind) => class_of(kind),
+        None => ErrorClass::Transient,
+    };
+    SinkError::new(class, action, error)
+}
+
+/// The kind of the first I/O error below `error`.
+fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut below = Some(error);
+    while let Some(cause) = below {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        below = cause.source();
+    }
+    None
+}
+
+fn class_of(kind: io::ErrorKind) -> ErrorClass {
+    use io::ErrorKind as Kind;
+    match kind {
+        Kind::PermissionDenied => ErrorClass::Denied,
+        Kind::InvalidFilename => ErrorClass::Rejected,
+        Kind::Interrupted | Kind::WouldBlock | Kind::ResourceBusy => ErrorClass::Transient,
+        // The disk is full, gone, read-only or not what it was: it stays so until somebody acts.
+        _ => ErrorClass::Outage,
+    }
+}
+
+#[cfg(test)]
+mod tests;

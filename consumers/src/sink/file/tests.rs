@@ -1,0 +1,101 @@
+use super::*;
+use crate::settings::WriteMode;
+use crate::sink::{connect, open};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+async fn opened(directory: &Path) -> Arc<dyn SegmentSink> {
+    let url = format!("file://{}", directory.display());
+    open(&url, "aws", WriteMode::Batch).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_many_creates_one_creates_and_its_bytes_are_there() {
+    let temp = TempDir::new().unwrap();
+    let sink = opened(&temp.path().join("new/dir")).await;
+    let creates = (0..16u8).map(|n| {
+        let sink = Arc::clone(&sink);
+        async move {
+            (
+                n,
+                sink.create_if_absent("t/l/p00/x", vec![n; 9].into())
+                    .await
+                    .unwrap(),
+            )
+        }
+    });
+    let done = futures::future::join_all(creates).await;
+    let created: Vec<_> = done.iter().filter(|(_, c)| *c == Create::Created).collect();
+    assert_eq!(created.len(), 1);
+    assert_eq!(
+        sink.get("t/l/p00/x").await.unwrap().unwrap(),
+        vec![created[0].0; 9]
+    );
+    assert_eq!(sink.list("t/l/p00/").await.unwrap(), ["t/l/p00/x"]);
+    let mut all = sink.list("").await.unwrap();
+    all.sort();
+    assert_eq!(all, [MARKER, "t/l/p00/x"], "the probe is gone");
+    assert_eq!(sink.get("t/l/p00/y").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_prefix_of_another_destination_or_mode_is_refused_with_both_values() {
+    let temp = TempDir::new().unwrap();
+    let url = format!("file://{}", temp.path().display());
+    open(&url, "aws", WriteMode::Batch).await.unwrap();
+    open(&url, "aws", WriteMode::Batch).await.unwrap();
+    for (name, mode) in [("azure", WriteMode::Batch), ("aws", WriteMode::Record)] {
+        let error = open(&url, name, mode).await.unwrap_err();
+        let OpenError::Refused(text) = error else {
+            panic!("{error}")
+        };
+        assert!(
+            text.contains(r#""destination":"aws","mode":"batch""#),
+            "{text}"
+        );
+        assert!(
+            text.contains(&format!("destination {name} in mode {}", mode.name())),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_directory_that_is_away_is_an_outage_that_heals() {
+    let temp = TempDir::new().unwrap();
+    let (here, away) = (temp.path().join("here"), temp.path().join("away"));
+    let sink = opened(&here).await;
+    std::fs::rename(&here, &away).unwrap();
+    let class = |error: SinkError| error.class;
+    let create = || sink.create_if_absent("t/x", Bytes::new());
+    assert_eq!(create().await.map_err(class), Err(ErrorClass::Outage));
+    assert_eq!(sink.list("").await.map_err(class), Err(ErrorClass::Outage));
+    assert_eq!(
+        sink.get("t/x").await.map_err(class),
+        Err(ErrorClass::Outage)
+    );
+    std::fs::write(&here, "a file in its place").unwrap();
+    assert_eq!(create().await.map_err(class), Err(ErrorClass::Outage));
+    assert_eq!(
+        sink.get("t/x").await.map_err(class),
+        Err(ErrorClass::Outage)
+    );
+    std::fs::remove_file(&here).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    assert_eq!(
+        create().await.map_err(class),
+        Err(ErrorClass::Outage),
+        "an empty mount point"
+    );
+    std::fs::remove_dir(&here).unwrap();
+    std::fs::rename(&away, &here).unwrap();
+    assert_eq!(create().await.unwrap(), Create::Created);
+}
+
+#[test]
+fn what_is_no_destination_is_refused_with_what_there_is() {
+    for url in ["s3://bucket", "file://relative", "/a/path", "null://x", ""] {
+        let text = connect(url).unwrap_err().to_string();
+        assert!(text.contains("there are: file:///dir, null://"), "{text}");
+    }
+}

@@ -1,0 +1,109 @@
+//! The destinations that a record can go to: one file a kind, one line in [`connect`].
+//!
+//! In: names and bytes. Out: created, there already, or an error with a class. A sink translates
+//! and classifies, nothing else: retries, time-outs and the breaker are `deliver`'s.
+
+use crate::settings::WriteMode;
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+mod error;
+mod file;
+pub mod marker;
+mod null;
+
+pub(crate) use error::chain;
+pub use error::{ErrorClass, OpenError, SinkError};
+use file::FileSink;
+use null::NullSink;
+
+/// What a create found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Create {
+    /// Nothing; now the object is there, whole and durable.
+    Created,
+    /// An object of that name, which was left as it is.
+    AlreadyExists,
+}
+
+/// A place for objects.
+///
+/// # Laws
+/// 1. `create_if_absent` is atomic: of any number of creates of one name, at once or not, at most
+///    one answers [`Create::Created`], and the object is then what that one brought, whole.
+/// 2. An error leaves open whether the object was created.
+/// 3. An object that was created is found by `get` and `list` from then on.
+/// 4. `AlreadyExists`, `None` and an empty list are said only by a destination that is there: one
+///    that is away (unmounted, unreachable) is an error.
+///
+/// A sink that [forgets](Self::is_conditional) keeps no object, and so the first law only.
+#[async_trait]
+pub trait SegmentSink: Debug + Send + Sync {
+    /// Whether it keeps what it is given, so that a second create is told from the first.
+    fn is_conditional(&self) -> bool;
+
+    /// Creates the object `name`, unless there is one.
+    ///
+    /// # Errors
+    /// [`SinkError`], with its class.
+    async fn create_if_absent(&self, name: &str, object: Bytes) -> Result<Create, SinkError>;
+
+    /// The object `name`; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`SinkError`], with its class.
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, SinkError>;
+
+    /// The names of all objects below `prefix` (empty, or ending in `/`), in no order.
+    ///
+    /// # Errors
+    /// [`SinkError`], with its class.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError>;
+
+    /// Removes the object `name`, if there is one.
+    ///
+    /// # Errors
+    /// [`SinkError`], with its class.
+    async fn delete(&self, name: &str) -> Result<(), SinkError>;
+}
+
+/// The kinds of URL that this build knows.
+pub const SCHEMES: &str = "file:///dir, null://";
+
+/// The sink at `url`, to write to as `destination`: made ready, its marker compared, and its
+/// condition proven.
+///
+/// # Errors
+/// [`OpenError::Unavailable`] may pass by itself; the others need somebody to change something.
+pub async fn open(
+    url: &str,
+    destination: &str,
+    mode: WriteMode,
+) -> Result<Arc<dyn SegmentSink>, OpenError> {
+    let sink = connect(url)?;
+    if let Some(directory) = file::directory_of(url) {
+        file::make_directory(directory).await?;
+    }
+    if sink.is_conditional() {
+        marker::claim(sink.as_ref(), url, destination, mode).await?;
+    }
+    Ok(sink)
+}
+
+/// The sink at `url`, as it is: nothing is asked, made or written.
+///
+/// # Errors
+/// [`OpenError`], when the URL is none that this build knows.
+pub fn connect(url: &str) -> Result<Arc<dyn SegmentSink>, OpenError> {
+    if let Some(directory) = file::directory_of(url) {
+        return Ok(Arc::new(FileSink::new(directory, url)?));
+    }
+    match url.split_once("://") {
+        Some(("null", "")) => Ok(Arc::new(NullSink)),
+        _ => Err(OpenError::Url {
+            url: url.to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,201 @@
+//! From a partition that was assigned to a worker that works: where does its chain go on?
+
+use super::{Context, Halt, Worker, upload};
+use crate::chain::reader::SegmentReader;
+use crate::chain::start::{self, Commit, Start};
+use crate::chain::{Chain, ChainName, SegmentName};
+use crate::deliver::Backoff;
+use crate::settle::Settle;
+use cloudsync_kafka::{AssignedPartition, CommitError, CommitTracker};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// Works on an assigned partition until `revoked`. Settles nothing that it may not.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    assigned: AssignedPartition,
+    log: Arc<str>,
+    revoked: CancellationToken,
+) {
+    let partition = assigned.partition;
+    let halt = match begin(&context, assigned, log, &revoked).await {
+        Ok(mut worker) => {
+            let halt = match worker.first_steps().await {
+                Ok(()) => worker.work().await,
+                Err(halt) => halt,
+            };
+            if matches!(halt, Halt::Revoked) {
+                worker.drain().await;
+            }
+            halt
+        }
+        Err(halt) => halt,
+    };
+    if let Halt::Stopped { alarm, why } = halt {
+        let destination = &context.destination;
+        tracing::error!(destination, partition, alarm, error = %why, "a partition was stopped");
+        context.health.stopped(partition, format!("{alarm}: {why}"));
+        revoked.cancelled().await;
+    }
+    context.health.released(partition);
+}
+
+async fn begin(
+    context: &Arc<Context>,
+    assigned: AssignedPartition,
+    log: Arc<str>,
+    revoked: &CancellationToken,
+) -> Result<Begun, Halt> {
+    let partition = assigned.partition;
+    let name = ChainName {
+        topic: Arc::clone(&context.topic),
+        log,
+        partition,
+    };
+    let committed = assigned
+        .committed
+        .as_ref()
+        .map(|c| (c.offset, c.metadata.as_str()));
+    let start = match start::of_commit(committed, &context.commit_metadata) {
+        Commit::Boundary(position) => Start::At {
+            position,
+            ahead: Vec::new(),
+        },
+        Commit::Changed(found) => return Err(changed(context, &found)),
+        Commit::Unknown => listed(context, &name, assigned.start, revoked).await?,
+    };
+    let known = committed.is_some_and(|(_, metadata)| metadata == context.commit_metadata);
+    let (position, ahead, inside) = match start {
+        Start::At { position, ahead } => (position, ahead, false),
+        Start::Inside { segment, ahead } => (segment, ahead, true),
+    };
+    let tracker = CommitTracker::new(partition, assigned.epoch, position);
+    let worker = Worker {
+        context: Arc::clone(context),
+        revoked: revoked.clone(),
+        records: assigned.records,
+        settle: Settle::new(
+            tracker,
+            context.committer.clone(),
+            Arc::clone(&context.dedupe),
+            Arc::clone(&context.counters),
+        ),
+        backlog: VecDeque::new(),
+        upload: None,
+        chain: Chain::new(name.clone(), context.limits, position, ahead),
+    };
+    let first = match (inside, known) {
+        (true, _) => First::Compare(name.segment(position)),
+        (false, false) => First::CommitOrigin,
+        (false, true) => First::Nothing,
+    };
+    Ok(Begun { worker, first })
+}
+
+/// A worker, and what it does before the first record.
+struct Begun {
+    worker: Worker,
+    first: First,
+}
+
+enum First {
+    Nothing,
+    /// A group's origin is committed before its first segment.
+    CommitOrigin,
+    /// The reading starts inside this segment.
+    Compare(SegmentName),
+}
+
+impl Begun {
+    async fn first_steps(&mut self) -> Result<(), Halt> {
+        match std::mem::replace(&mut self.first, First::Nothing) {
+            First::Nothing => Ok(()),
+            First::CommitOrigin => self.worker.commit_origin().await,
+            First::Compare(segment) => self.worker.adopt_at_start(segment).await,
+        }
+    }
+
+    async fn work(&mut self) -> Halt {
+        self.worker.work().await
+    }
+
+    async fn drain(&mut self) {
+        self.worker.drain().await;
+    }
+}
+
+// === impl Worker ===
+
+impl Worker {
+    async fn commit_origin(&mut self) -> Result<(), Halt> {
+        let origin = self.settle.watermark();
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            let error = match self.context.committer.commit_now(origin).await {
+                Ok(()) => return Ok(()),
+                Err(CommitError::NotOwned { .. } | CommitError::Closed) => {
+                    return Err(Halt::Revoked);
+                }
+                Err(error) => error,
+            };
+            tracing::warn!(%error, "cannot commit a partition's origin; trying again");
+            tokio::select! {
+                () = sleep(backoff.next(rand::random(), Duration::ZERO)) => {}
+                () = self.revoked.cancelled() => return Err(Halt::Revoked),
+            }
+        }
+    }
+}
+
+fn changed(context: &Context, found: &str) -> Halt {
+    let why = format!(
+        "the group's offset was committed for another mode or url ({found}; now {}); use a new \
+         group, or the mode and url of before",
+        context.commit_metadata
+    );
+    Halt::Stopped {
+        alarm: "destination_changed",
+        why,
+    }
+}
+
+async fn listed(
+    context: &Context,
+    chain: &ChainName,
+    reading: i64,
+    revoked: &CancellationToken,
+) -> Result<Start, Halt> {
+    let prefix = chain.prefix();
+    let list = || context.sink.list(&prefix);
+    let names = context
+        .gate
+        .until_done(revoked, list)
+        .await
+        .ok_or(Halt::Revoked)?;
+    let segments = names.iter().filter_map(|name| SegmentName::parse(name));
+    let starts: Vec<i64> = segments.map(|segment| segment.start).collect();
+    let last_end = match start::before(&starts, reading) {
+        Some(last) => end_of(context, &chain.segment(last), revoked).await?,
+        None => None,
+    };
+    Ok(start::of_listing(reading, &starts, last_end))
+}
+
+async fn end_of(
+    context: &Context,
+    segment: &SegmentName,
+    revoked: &CancellationToken,
+) -> Result<Option<i64>, Halt> {
+    let got = upload::get(context, &segment.to_string(), revoked)
+        .await
+        .ok_or(Halt::Revoked)?;
+    let Some(object) = got else { return Ok(None) };
+    let read = SegmentReader::open(&object).map(|reader| reader.header.end);
+    read.map(Some).map_err(|error| Halt::Stopped {
+        alarm: "damaged_segment",
+        why: format!("{segment} is damaged: {error}; repair or remove it, then restart"),
+    })
+}

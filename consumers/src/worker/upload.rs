@@ -1,0 +1,132 @@
+//! One segment on its way: sealed, its faults set aside, created, its ids marked. In this order.
+
+use super::Context;
+use crate::chain::segment::seal;
+use crate::chain::{ClosedSegment, SegmentName};
+use crate::sink::{Create, SinkError};
+use bytes::Bytes;
+use cloudsync_dedupe::Subject;
+use cloudsync_runtime::{Moment, kill_point};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The upload of one segment.
+pub(super) struct Upload {
+    context: Arc<Context>,
+    segment: Arc<ClosedSegment>,
+    give_up: CancellationToken,
+}
+
+/// How an upload ended.
+#[derive(Debug)]
+pub(super) enum Uploaded {
+    /// The destination holds the segment; the first `marked` of its ids are marked.
+    Created {
+        subjects: Vec<Subject>,
+        marked: usize,
+        bytes: u64,
+    },
+    /// Something lies there already; ours was left out, and none of its records set aside, as
+    /// far as could be known before.
+    Found {
+        name: SegmentName,
+        ours: Bytes,
+        theirs: Bytes,
+    },
+    /// The partition was revoked before the destination took it.
+    GivenUp,
+    /// The segment could not be made.
+    Failed(String),
+}
+
+// === impl Upload ===
+
+impl Upload {
+    pub(super) fn new(
+        context: &Arc<Context>,
+        segment: Arc<ClosedSegment>,
+        give_up: CancellationToken,
+    ) -> Self {
+        Self {
+            context: Arc::clone(context),
+            segment,
+            give_up,
+        }
+    }
+
+    pub(super) async fn run(self, lines: Vec<u8>) -> Uploaded {
+        let segment = Arc::clone(&self.segment);
+        // Compressing takes up to some ten milliseconds: not on a thread that serves others.
+        let sealed =
+            tokio::task::spawn_blocking(move || seal(&segment.header(), &lines).map_err(Box::new));
+        let object = match sealed.await {
+            Ok(Ok(object)) => object,
+            Ok(Err(error)) => return Uploaded::Failed(format!("cannot seal a segment: {error}")),
+            Err(error) => return Uploaded::Failed(format!("cannot seal a segment: {error}")),
+        };
+        self.deliver(object).await.unwrap_or(Uploaded::GivenUp)
+    }
+
+    async fn deliver(&self, object: Bytes) -> Option<Uploaded> {
+        let name = self.segment.name.to_string();
+        if !self.segment.faults.is_empty() {
+            // Another log's chain must not make dead letters of ours: look before.
+            if let Some(theirs) = self.get(&name).await? {
+                return Some(self.found(object, theirs));
+            }
+            let Context { dead_letters, .. } = &*self.context;
+            let chain = &self.segment.name.chain;
+            if !dead_letters
+                .set_aside(chain, &self.segment.faults, &self.give_up)
+                .await
+            {
+                return None;
+            }
+        }
+        loop {
+            if self.create(&name, &object).await? == Create::Created {
+                break;
+            }
+            // Gone again: whoever removed it, the place is free.
+            if let Some(theirs) = self.get(&name).await? {
+                return Some(self.found(object, theirs));
+            }
+        }
+        kill_point(Moment::BetweenWriteAndMark);
+        let subjects = self.segment.subjects();
+        let marked = self.context.dedupe.mark(&subjects).await;
+        Some(Uploaded::Created {
+            subjects,
+            marked,
+            bytes: object.len() as u64,
+        })
+    }
+
+    fn found(&self, ours: Bytes, theirs: Bytes) -> Uploaded {
+        Uploaded::Found {
+            name: self.segment.name.clone(),
+            ours,
+            theirs,
+        }
+    }
+
+    async fn create(&self, name: &str, object: &Bytes) -> Option<Create> {
+        let sink = &self.context.sink;
+        let attempt = || sink.create_if_absent(name, object.clone());
+        self.context.gate.until_done(&self.give_up, attempt).await
+    }
+
+    async fn get(&self, name: &str) -> Option<Option<Bytes>> {
+        get(&self.context, name, &self.give_up).await
+    }
+}
+
+/// The object `name`, if there is one; `None` when `give_up` was given before an answer.
+pub(super) async fn get(
+    context: &Context,
+    name: &str,
+    give_up: &CancellationToken,
+) -> Option<Option<Bytes>> {
+    let attempt = || async { Ok::<_, SinkError>(context.sink.get(name).await?) };
+    context.gate.until_done(give_up, attempt).await
+}

@@ -1,0 +1,142 @@
+//! What a consumer waits for, and that it goes on by itself.
+
+use super::support::{Log, Sent, at, consume, get, memory};
+use async_trait::async_trait;
+use cloudsync_dedupe::{Claim, DedupeStore, Lookup, Stats, StoreError, Subject, Token};
+use cloudsync_devbroker::{Broker, BrokerConfig};
+use cloudsync_kafka::KafkaSettings;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_cannot_be_written_is_waited_for_and_heals() {
+    let log = Log::start(2).await;
+    let temp = TempDir::new().unwrap();
+    let (here, away) = (temp.path().join("here"), temp.path().join("away"));
+    let settings = at(&here);
+    let mut sent = Sent::default();
+    let running = log.consume(settings.clone(), &memory());
+    log.fill(&mut sent, 0..1_000).await;
+    log.settled("aws-sync-group").await;
+
+    std::fs::rename(&here, &away).unwrap();
+    std::fs::write(&here, "a file in the directory's place").unwrap();
+    log.fill(&mut sent, 1_000..3_000).await;
+    running
+        .waits_for("cloudsync-destination.json is not there")
+        .await;
+    let (reasons, _) = log.dead_letters().await;
+    let first = (
+        reasons.get("id_conflict").copied(),
+        reasons.get("undecodable").copied(),
+    );
+
+    std::fs::remove_file(&here).unwrap();
+    std::fs::rename(&away, &here).unwrap();
+    log.settled("aws-sync-group").await;
+    running.is_ready().await;
+    let counters = running.drain().await;
+    assert!(get(&counters.breaker_opened) > 0);
+    sent.is_delivered(&settings.url).await;
+    let (reasons, _) = log.dead_letters().await;
+    assert!(
+        first <= (Some(sent.conflicts), Some(sent.undecodable)),
+        "an outage dead-letters none"
+    );
+    assert_eq!(reasons["id_conflict"], sent.conflicts);
+    assert_eq!(reasons["undecodable"], sent.undecodable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn started_before_destination_and_log_it_waits_and_goes_on() {
+    let temp = TempDir::new().unwrap();
+    let blocked = temp.path().join("file");
+    std::fs::write(&blocked, "not a directory").unwrap();
+    let settings = at(&blocked.join("dir"));
+    // A port that nobody listens on, until the log comes up there.
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = probe.local_addr().unwrap();
+    drop(probe);
+    let kafka = KafkaSettings {
+        brokers: listen.to_string(),
+        partitions: 2,
+        ..KafkaSettings::default()
+    };
+    let running = consume(&kafka, settings.clone(), &memory());
+    running.waits_for("cannot make").await;
+    std::fs::remove_file(&blocked).unwrap();
+    running.waits_for(&listen.to_string()).await;
+    let broker = Broker::start(BrokerConfig {
+        listen,
+        ..BrokerConfig::default()
+    })
+    .unwrap();
+    let log = Log::at(broker, 2).await;
+    let mut sent = Sent::default();
+    log.fill(&mut sent, 0..500).await;
+    log.settled("aws-sync-group").await;
+    running.is_ready().await;
+    running.drain().await;
+    sent.is_delivered(&settings.url).await;
+}
+
+/// A store that is away.
+#[derive(Debug)]
+struct Away;
+
+fn away<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable {
+        store: "test".into(),
+        reason: "away".into(),
+    })
+}
+
+#[async_trait]
+impl DedupeStore for Away {
+    async fn lookup(&self, _: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
+        away()
+    }
+    async fn claim(&self, _: Token, _: &[Subject]) -> Result<Vec<Claim>, StoreError> {
+        away()
+    }
+    async fn complete(&self, _: &[Subject]) -> Result<(), StoreError> {
+        away()
+    }
+    async fn release(&self, _: Token, _: &[Subject]) -> Result<(), StoreError> {
+        away()
+    }
+    async fn renew(&self, _: Token, _: &[Subject]) -> Result<Vec<bool>, StoreError> {
+        away()
+    }
+    async fn dead_letter(&self, _: Option<Token>, _: &[Subject]) -> Result<(), StoreError> {
+        away()
+    }
+    async fn forget(&self, _: &[Subject]) -> Result<(), StoreError> {
+        away()
+    }
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        away()
+    }
+}
+
+/// Its unmarked ids stay seen, so duplicates are still known; everything is counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dedupe_store_that_is_away_stops_nothing_and_is_counted() {
+    let log = Log::start(2).await;
+    let temp = TempDir::new().unwrap();
+    let settings = at(temp.path());
+    let mut sent = Sent::default();
+    let store: Arc<dyn DedupeStore> = Arc::new(Away);
+    let running = log.consume(settings.clone(), &store);
+    log.fill(&mut sent, 0..5_000).await;
+    log.settled("aws-sync-group").await;
+    let counters = running.drain().await;
+    sent.is_delivered(&settings.url).await;
+    assert_eq!(get(&counters.duplicates), sent.duplicates);
+    let looked_up = sent.records - sent.undecodable - sent.not_addressed;
+    assert_eq!(
+        get(&counters.dedupe_bypassed),
+        looked_up + 5_000,
+        "not asked, and never marked"
+    );
+}

@@ -1,0 +1,301 @@
+//! What can be typed.
+
+use crate::input::pointer::Pointer;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cloudsync_runtime::settings::FlagValue;
+use std::path::PathBuf;
+
+/// Keeps two clouds in sync: a gateway, a log, and a consumer group for each cloud.
+#[derive(Debug, Parser)]
+#[command(name = "cloudsync", version, propagate_version = true)]
+pub struct Cli {
+    /// A TOML file with settings; the environment (CLOUDSYNC_SECTION__KEY) and flags beat it.
+    #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
+    /// RUST_LOG, else info; warn for demo and send].
+    #[arg(long, value_name = "FILTER", global = true)]
+    pub log: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine: log, gateway, both consumers, two "clouds" on local disk.
+    Up(UpArgs),
+    /// Run everything on records, some of them sent twice, and count what became of them.
+    Demo(DemoArgs),
+    /// Run the gateway: takes records over gRPC and HTTP and makes them durable in Kafka.
+    Gateway(GatewayArgs),
+    /// Run the consumer of one destination.
+    Consumer(ConsumerArgs),
+    /// Send records to a gateway, again and again until they are acknowledged.
+    Send(SendArgs),
+    /// Make and check the topics.
+    Topics(TopicsArgs),
+}
+
+/// `cloudsync up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Where the log and both "clouds" lie.
+    #[arg(long, value_name = "DIR", default_value = "./cloudsync-data")]
+    pub data_dir: PathBuf,
+    /// Where the gateway listens, gRPC and HTTP on one port [default: 127.0.0.1:50051].
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where health is told [default: 127.0.0.1:9464].
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+    /// Where the embedded log listens [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "ADDRESS")]
+    pub log_listen: Option<String>,
+    /// Allow other machines to reach the gateway without TLS.
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// `cloudsync demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// NDJSON or one JSON array; - is standard input [default: 1,707 earthquakes that come with
+    /// the program].
+    #[arg(value_name = "FILE", conflicts_with = "records")]
+    pub file: Option<PathBuf>,
+    /// Make N records of about 250 bytes instead of reading some.
+    #[arg(long, value_name = "N")]
+    pub records: Option<u64>,
+    /// Where a record of FILE has its id, as a JSON pointer such as /id [default: an id is made].
+    #[arg(long, value_name = "POINTER", requires = "file")]
+    pub id_pointer: Option<Pointer>,
+    /// Where a record of FILE has its key, likewise [default: none].
+    #[arg(long, value_name = "POINTER", requires = "file")]
+    pub key_pointer: Option<Pointer>,
+    /// Share of the records that is sent again under the same ids, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub resend: f64,
+    /// Keep everything in DIR [default: a temporary directory, removed at the end].
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Send nothing: make the ledger of DIR again, from what lies there now.
+    #[arg(
+        long,
+        requires = "data_dir",
+        conflicts_with_all = ["file", "records", "resend"],
+    )]
+    pub recount: bool,
+    /// How the ledger is printed.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `cloudsync gateway`.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// Where to listen, gRPC and HTTP on one port [default: 127.0.0.1:50051].
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Where health is told [default: 127.0.0.1:9464].
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+    /// Where Kafka is [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+    /// Allow other machines to reach the gateway without TLS.
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// `cloudsync consumer`.
+#[derive(Debug, Args)]
+pub struct ConsumerArgs {
+    /// The destination, as it is called in the settings.
+    #[arg(long, value_name = "NAME")]
+    pub destination: String,
+    /// Where health is told [default: 127.0.0.1:9464].
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+    /// Where Kafka is [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+}
+
+/// `cloudsync send`.
+#[derive(Debug, Args)]
+pub struct SendArgs {
+    /// NDJSON or one JSON array; - is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The gateway.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
+    pub endpoint: String,
+    /// Where a record has its id, as a JSON pointer such as /id [default: a UUIDv7 is made before
+    /// the first attempt].
+    #[arg(long, value_name = "POINTER")]
+    pub id_pointer: Option<Pointer>,
+    /// Where a record has its key, likewise [default: none].
+    #[arg(long, value_name = "POINTER")]
+    pub key_pointer: Option<Pointer>,
+    /// How the counts are printed.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `cloudsync topics`.
+#[derive(Debug, Args)]
+pub struct TopicsArgs {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: TopicsCommand,
+}
+
+/// What can be done with topics.
+#[derive(Debug, Subcommand)]
+pub enum TopicsCommand {
+    /// Make the topics that are missing and check those that are there.
+    Ensure(EnsureArgs),
+}
+
+/// `cloudsync topics ensure`.
+#[derive(Debug, Args)]
+pub struct EnsureArgs {
+    /// Where Kafka is [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+    /// Copies of each partition of a topic that is made [default: 3].
+    #[arg(long, value_name = "N")]
+    pub replication: Option<u16>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For a person.
+    Table,
+    /// One JSON object.
+    Json,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text
+        .parse::<f64>()
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "it must be a number from 0 to 1".to_owned())
+}
+
+// === flags that are settings ===
+
+/// Collects flags that override settings.
+#[derive(Debug, Default)]
+struct Flags(Vec<FlagValue>);
+
+impl Flags {
+    fn with(mut self, flag: &'static str, key: &'static str, value: Option<&String>) -> Self {
+        self.0.extend(value.map(|value| FlagValue {
+            flag,
+            key,
+            value: value.clone(),
+        }));
+        self
+    }
+
+    fn with_switch(self, flag: &'static str, key: &'static str, on: bool) -> Self {
+        let value = on.then(|| "true".to_owned());
+        self.with(flag, key, value.as_ref())
+    }
+}
+
+impl UpArgs {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        Flags::default()
+            .with("--listen", "gateway.listen", self.listen.as_ref())
+            .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
+            .with("--log-listen", "log.listen", self.log_listen.as_ref())
+            .with_switch("--insecure", "gateway.insecure", self.insecure)
+            .0
+    }
+}
+
+impl GatewayArgs {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        Flags::default()
+            .with("--listen", "gateway.listen", self.listen.as_ref())
+            .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
+            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
+            .with_switch("--insecure", "gateway.insecure", self.insecure)
+            .0
+    }
+}
+
+impl ConsumerArgs {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        Flags::default()
+            .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
+            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
+            .0
+    }
+}
+
+impl EnsureArgs {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        let replication = self.replication.map(|copies| copies.to_string());
+        Flags::default()
+            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
+            .with("--replication", "kafka.replication", replication.as_ref())
+            .0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_name_the_setting_that_they_override() {
+        let cli = Cli::parse_from(["cloudsync", "up", "--listen", "127.0.0.1:0", "--insecure"]);
+        let Command::Up(up) = cli.command else {
+            panic!("{cli:?}")
+        };
+        let flags: Vec<_> = up
+            .flags()
+            .into_iter()
+            .map(|f| (f.flag, f.key, f.value))
+            .collect();
+        assert_eq!(
+            flags[0],
+            ("--listen", "gateway.listen", "127.0.0.1:0".to_owned())
+        );
+        assert_eq!(
+            flags[1],
+            ("--insecure", "gateway.insecure", "true".to_owned())
+        );
+        assert_eq!(flags.len(), 2);
+    }
+
+    #[test]
+    fn a_share_is_a_number_from_0_to_1() {
+        let parse = |value| Cli::try_parse_from(["cloudsync", "demo", "--resend", value]);
+        assert!(parse("0.2").is_ok() && parse("1").is_ok());
+        for wrong in ["-1", "1.5", "NaN", "x"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

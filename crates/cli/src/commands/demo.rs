@@ -1,0 +1,302 @@
+//! `cloudsync demo`: everything at once, and a ledger that shows what became of it.
+//!
+//! Exit code 1 when anything is lost, doubled or altered, or a sum does not hold.
+
+use crate::args::{DemoArgs, Output};
+use crate::demo::feed::{Counts, Feed};
+use crate::demo::journal::{FILE_NAME, Journal};
+use crate::demo::progress::Progress;
+use crate::demo::settle::{STALLED, settled};
+use crate::failure::Failure;
+use crate::input::{Input, Pointers};
+use crate::ledger::Ledger;
+use crate::ledger::count::{Remembered, Sources, count};
+use crate::say;
+use crate::settings::{Settings, absolute};
+use crate::stack::{Roles, Stack};
+use anyhow::Context;
+use cloudsync::{Client, ClientSettings};
+use cloudsync_runtime::signals::Signals;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+/// What the ledger cannot read back, in a demo's directory.
+const REMEMBERED: &str = "demo.json";
+/// How long everything may take to come up.
+const READY: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(args: &DemoArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+    let mut signals = Signals::take().context("cannot listen for signals")?;
+    tokio::select! {
+        result = demo(args, config) => result,
+        name = signals.next() => {
+            say::note(format_args!("{name}: stopped"));
+            Err(Failure::Told)
+        }
+    }
+}
+
+async fn demo(args: &DemoArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+    let place = Place::of(args)?;
+    let settings = super::settings(Settings::demo(place.path()), config.as_ref(), Vec::new())?;
+    if !settings.log_is_embedded() {
+        let text = "demo runs on its embedded log; kafka.brokers is for up, gateway and consumer";
+        return Err(Failure::usage(text));
+    }
+    let ledger = if args.recount {
+        recount(&settings, place.path()).await?
+    } else {
+        send_and_count(args, &settings, place.path()).await?
+    };
+    print(&ledger, args.output)?;
+    if ledger.is_clean() {
+        return Ok(());
+    }
+    say::note("\nWhat is wrong:");
+    ledger.complaints().iter().for_each(say::note);
+    say::note(format_args!(
+        "\nEverything is kept in {}",
+        place.keep().display()
+    ));
+    Err(Failure::Told)
+}
+
+// === where it lies ===
+
+/// The directory of a demo.
+enum Place {
+    Given(PathBuf),
+    Temporary(TempDir),
+}
+
+impl Place {
+    fn of(args: &DemoArgs) -> Result<Self, Failure> {
+        let Some(given) = &args.data_dir else {
+            let made = tempfile::Builder::new().prefix("cloudsync-demo-").tempdir();
+            return Ok(Self::Temporary(
+                made.context("cannot make a temporary directory")?,
+            ));
+        };
+        let path = absolute(given).context("cannot tell the current directory")?;
+        let is_there = path.join(FILE_NAME).is_file();
+        if args.recount && !is_there {
+            let text = format!("{} holds no demo: there is no {FILE_NAME}", path.display());
+            return Err(Failure::usage(text));
+        }
+        if !args.recount && is_there {
+            return Err(Failure::usage(format!(
+                "{} holds a demo already: --recount makes its ledger again, another directory \
+                 begins anew",
+                path.display()
+            )));
+        }
+        Ok(Self::Given(path))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Temporary(directory) => directory.path(),
+        }
+    }
+
+    fn keep(self) -> PathBuf {
+        match self {
+            Self::Given(path) => path,
+            Self::Temporary(directory) => directory.keep(),
+        }
+    }
+}
+
+// === sending ===
+
+async fn send_and_count(
+    args: &DemoArgs,
+    settings: &Settings,
+    directory: &Path,
+) -> Result<Ledger, Failure> {
+    let (mut input, total) = open_input(args).await?;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let mut journal =
+        Journal::create(&directory.join(FILE_NAME)).context("cannot begin the journal of sends")?;
+    let roles = Roles {
+        log: Some(directory.join("log")),
+        topics: true,
+        gateway: true,
+        consumers: settings.destination_names(),
+        admin: false,
+    };
+    let stack = Stack::start(settings, &roles).await?;
+    stack.ready(READY).await?;
+    announce(settings, &stack, directory);
+    let remembered = tokio::select! {
+        sent = feed(args, settings, &stack, &mut input, total, &mut journal) => sent?,
+        ended = stack.ended() => return Err(Failure::Failed(ended.into())),
+    };
+    finish(&stack, settings.grace_period).await;
+    remember(directory, &remembered)?;
+    say::note("Reading the log and both destinations back …");
+    let ledger = make_ledger(settings, &stack, directory, &remembered).await?;
+    stack.close().await?;
+    Ok(ledger)
+}
+
+/// The input, and how many sends it will be, if that is known.
+async fn open_input(args: &DemoArgs) -> Result<(Input, Option<u64>), Failure> {
+    match (args.records, &args.file) {
+        (Some(count), _) => {
+            let again = (count as f64 * args.resend) as u64;
+            Ok((Input::generated(count), Some(count + again)))
+        }
+        (None, Some(file)) => {
+            let pointers = Pointers {
+                id: args.id_pointer.clone(),
+                key: args.key_pointer.clone(),
+            };
+            let input = Input::open(file, pointers).await;
+            Ok((input.map_err(|error| Failure::Usage(error.into()))?, None))
+        }
+        (None, None) => Ok((Input::earthquakes(), None)),
+    }
+}
+
+fn announce(settings: &Settings, stack: &Stack, directory: &Path) {
+    say::note(format_args!("Everything lies in {}", directory.display()));
+    if let Some(gateway) = stack.addresses().gateway {
+        say::note(format_args!(
+            "records → gateway {gateway} → log → two consumer groups:"
+        ));
+    }
+    for (name, destination) in &settings.destinations {
+        say::note(format_args!(
+            "  {} → {name}: {}",
+            destination.group, destination.url
+        ));
+    }
+}
+
+/// Sends everything, and waits until every group has committed all of it.
+async fn feed(
+    args: &DemoArgs,
+    settings: &Settings,
+    stack: &Stack,
+    input: &mut Input,
+    total: Option<u64>,
+    journal: &mut Journal,
+) -> Result<Remembered, Failure> {
+    let gateway = stack
+        .addresses()
+        .gateway
+        .context("the gateway has no address")?;
+    let client = Client::new(ClientSettings {
+        give_up_after: STALLED,
+        ..ClientSettings::to(format!("http://{gateway}"))
+    })
+    .context("cannot make a client")?;
+    let counts = Counts::default();
+    let groups: Vec<String> = settings
+        .destinations
+        .values()
+        .map(|destination| destination.group.clone())
+        .collect();
+    let mut complain = |text: String| say::note(text);
+    let began = Instant::now();
+    let work = async {
+        let feed = Feed::new(Some(journal), &counts, &mut complain);
+        let stats = feed.run(input, &client, args.resend).await?;
+        let waited = settled(stack.kafka(), &groups, stack.readiness()).await;
+        waited.context("the consumers have not come to the end of the log")?;
+        Ok::<_, Failure>((stats, began.elapsed()))
+    };
+    let (stats, elapsed) = Progress::new(&counts, stack.consumers(), total)
+        .during(work)
+        .await?;
+    let redelivered = |counters: &std::sync::Arc<cloudsync_consumers::Counters>| {
+        counters.redelivered.load(Ordering::Relaxed)
+    };
+    Ok(Remembered {
+        duplicates_at_gateway: stats.duplicates,
+        redelivered: stack
+            .consumers()
+            .iter()
+            .map(|(name, counters)| (name.clone(), redelivered(counters)))
+            .collect(),
+        elapsed_seconds: elapsed.as_secs_f64(),
+    })
+}
+
+/// Ends gateway and consumers; the log goes on, to be read.
+async fn finish(stack: &Stack, grace: Duration) {
+    // Everything is acknowledged: the gateway has nothing to finish.
+    stack.stop_intake();
+    for left in stack.drain(grace).await {
+        say::note(format_args!("after {grace:?} {left}"));
+    }
+}
+
+// === counting ===
+
+async fn recount(settings: &Settings, directory: &Path) -> Result<Ledger, Failure> {
+    let roles = Roles {
+        log: Some(directory.join("log")),
+        ..Roles::default()
+    };
+    let stack = Stack::start(settings, &roles).await?;
+    let path = directory.join(REMEMBERED);
+    let remembered = match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged", path.display()))?,
+        // The demo did not come to its end.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Remembered::default(),
+        Err(error) => {
+            return Err(Failure::Failed(
+                anyhow::Error::new(error).context(format!("cannot read {}", path.display())),
+            ));
+        }
+    };
+    let ledger = make_ledger(settings, &stack, directory, &remembered).await?;
+    stack.close().await?;
+    Ok(ledger)
+}
+
+fn remember(directory: &Path, remembered: &Remembered) -> Result<(), Failure> {
+    let path = directory.join(REMEMBERED);
+    let json = serde_json::to_vec_pretty(remembered).context("cannot write JSON")?;
+    std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+async fn make_ledger(
+    settings: &Settings,
+    stack: &Stack,
+    directory: &Path,
+    remembered: &Remembered,
+) -> Result<Ledger, Failure> {
+    let url = |(name, destination): (&String, &cloudsync_consumers::DestinationSettings)| {
+        (name.clone(), destination.url.clone())
+    };
+    let sources = Sources {
+        journal: &directory.join(FILE_NAME),
+        kafka: stack.kafka(),
+        log_id: stack.log_id(),
+        destinations: settings.destinations.iter().map(url).collect(),
+    };
+    Ok(count(&sources, remembered)
+        .await
+        .context("cannot make the ledger")?)
+}
+
+fn print(ledger: &Ledger, output: Output) -> Result<(), Failure> {
+    match output {
+        Output::Table => say::data(format_args!("\n{}", ledger.table())),
+        Output::Json => {
+            let json = serde_json::to_string(ledger).context("cannot write JSON")?;
+            say::data(format_args!("{json}\n"));
+        }
+    }
+    Ok(())
+}

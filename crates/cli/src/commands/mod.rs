@@ -1,0 +1,59 @@
+//! The commands, one file each.
+
+pub mod up;
+
+pub mod demo;
+
+pub mod gateway;
+
+pub mod consumer;
+
+pub mod send;
+
+pub mod topics;
+
+mod serve;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use crate::say;
+use crate::settings::{Overrides, Settings};
+use cloudsync_runtime::settings::FlagValue;
+use cloudsync_runtime::{kill, telemetry};
+use std::path::PathBuf;
+
+/// Runs what was typed.
+///
+/// # Errors
+/// [`Failure`], with the exit code that belongs to it.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let Cli {
+        config,
+        log,
+        command,
+    } = cli;
+    let quiet = matches!(command, Command::Demo(_) | Command::Send(_));
+    let level = if quiet { "warn" } else { "info" };
+    telemetry::init(log.as_deref(), level).map_err(|error| Failure::Usage(error.into()))?;
+    if let Some(announced) = kill::arm_from_environment().map_err(Failure::usage)? {
+        say::note(announced);
+    }
+    match command {
+        Command::Up(args) => up::run(&args, config).await,
+        Command::Demo(args) => demo::run(&args, config).await,
+        Command::Gateway(args) => gateway::run(&args, config).await,
+        Command::Consumer(args) => consumer::run(&args, config).await,
+        Command::Send(args) => send::run(&args).await,
+        Command::Topics(args) => topics::run(&args, config).await,
+    }
+}
+
+/// `defaults`, with everything that beats them.
+fn settings(
+    defaults: Settings,
+    config: Option<&PathBuf>,
+    flags: Vec<FlagValue>,
+) -> Result<Settings, Failure> {
+    let file = config.map(PathBuf::as_path);
+    Ok(defaults.overridden(Overrides { file, flags })?)
+}

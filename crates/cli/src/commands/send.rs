@@ -1,0 +1,114 @@
+//! `cloudsync send`: a file, or standard input, to a gateway.
+
+use crate::args::{Output, SendArgs};
+use crate::demo::feed::{Counts, Feed, FeedError};
+use crate::failure::Failure;
+use crate::input::{Input, InputError, Pointers};
+use crate::ledger::grouped;
+use crate::say;
+use cloudsync::client::StreamStats;
+use cloudsync::{Client, ClientError, ClientSettings};
+use serde::Serialize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Most complaints that are printed.
+const COMPLAINTS: u64 = 100;
+
+/// What was sent, and what became of it.
+#[derive(Debug, Serialize)]
+struct Summary {
+    /// Records given to the gateway.
+    sent: u64,
+    /// Of those, acknowledged: durable in the log.
+    acked: u64,
+    /// Of the acknowledged, those that the gateway had acknowledged before.
+    duplicates: u64,
+    /// Records that the gateway refused for good.
+    refused: u64,
+    /// Lines or elements that are no records, and were not sent.
+    not_records: u64,
+    /// Records sent once more, because an answer did not come.
+    retried: u64,
+    /// Connections opened.
+    connections: u64,
+}
+
+pub(super) async fn run(args: &SendArgs) -> Result<(), Failure> {
+    let client = Client::new(ClientSettings::to(args.endpoint.clone()))
+        .map_err(|error| Failure::Usage(error.into()))?;
+    let pointers = Pointers {
+        id: args.id_pointer.clone(),
+        key: args.key_pointer.clone(),
+    };
+    let mut input = Input::open(&args.file, pointers)
+        .await
+        .map_err(FeedError::from)?;
+    let (counts, mut complaints) = (Counts::default(), 0u64);
+    let mut complain = |text: String| {
+        complaints += 1;
+        if complaints <= COMPLAINTS {
+            say::note(text);
+        }
+    };
+    let result = Feed::new(None, &counts, &mut complain)
+        .run(&mut input, &client, 0.0)
+        .await;
+    if complaints > COMPLAINTS {
+        say::note(format_args!(
+            "… and {} more",
+            grouped(complaints - COMPLAINTS)
+        ));
+    }
+    let summary = Summary::of(&counts, result.as_ref().copied().unwrap_or_default());
+    summary.print(args.output);
+    result?;
+    if summary.refused + summary.not_records > 0 {
+        return Err(Failure::Told);
+    }
+    Ok(())
+}
+
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Input(InputError::Open { .. })
+            | FeedError::Client(ClientError::Endpoint { .. }) => Self::Usage(error.into()),
+            FeedError::Input(_) | FeedError::Client(_) | FeedError::Journal(_) => {
+                Self::Failed(error.into())
+            }
+        }
+    }
+}
+
+// === impl Summary ===
+
+impl Summary {
+    fn of(counts: &Counts, stats: StreamStats) -> Self {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            sent: load(&counts.sent),
+            acked: load(&counts.acked),
+            duplicates: stats.duplicates,
+            refused: load(&counts.refused),
+            not_records: load(&counts.not_records),
+            retried: stats.resent,
+            connections: stats.connections,
+        }
+    }
+
+    fn print(&self, output: Output) {
+        match (output, serde_json::to_string(self)) {
+            (Output::Json, Ok(json)) => say::data(format_args!("{json}\n")),
+            _ => say::data(format_args!(
+                "{} sent, {} acknowledged ({} of them before), {} refused, {} not records, {} \
+                 sent once more\n",
+                grouped(self.sent),
+                grouped(self.acked),
+                grouped(self.duplicates),
+                grouped(self.refused),
+                grouped(self.not_records),
+                grouped(self.retried),
+            )),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! What `up`, `gateway` and `consumer` share: starting, telling what is waited for, ending.
+
+use crate::failure::Failure;
+use crate::say;
+use crate::settings::Settings;
+use crate::stack::{Roles, Stack, StackError, Waiting, chain};
+use anyhow::Context;
+use cloudsync_runtime::Checklist;
+use cloudsync_runtime::signals::Signals;
+use std::io;
+use std::time::Duration;
+
+/// How often it is told what is waited for.
+const TELL: Duration = Duration::from_secs(5);
+
+impl From<StackError> for Failure {
+    fn from(error: StackError) -> Self {
+        if error.is_usage() {
+            Self::Usage(error.into())
+        } else {
+            Self::Failed(error.into())
+        }
+    }
+}
+
+/// Starts `roles`, tells `list` about them, and runs them until a signal comes. `ready` is told
+/// once everything is ready for the first time.
+pub(super) async fn serve(
+    settings: &Settings,
+    roles: &Roles,
+    list: &mut Checklist<io::Stderr>,
+    ready: impl FnOnce(&Stack, &mut Checklist<io::Stderr>) + Send,
+) -> Result<(), Failure> {
+    let mut signals = Signals::take().context("cannot listen for signals")?;
+    let started = tokio::select! {
+        started = Stack::start(settings, roles) => started,
+        name = signals.next() => {
+            say::note(format_args!("{name} while starting"));
+            return Err(Failure::Told);
+        }
+    };
+    let stack = match started {
+        Ok(stack) => stack,
+        Err(error) => {
+            list.fail("start", chain(&error));
+            let usage = error.is_usage();
+            return Err(if usage { error.into() } else { Failure::Told });
+        }
+    };
+    addresses(&stack, list);
+    let name = tokio::select! {
+        name = signals.next() => name,
+        error = come_up_and_run(&stack, list, ready) => {
+            list.fail("stopped", &error);
+            stack.stop();
+            return Err(Failure::Told);
+        }
+    };
+    say::note(format_args!(
+        "{name}: finishing what was taken; a second signal stops at once"
+    ));
+    end(stack, settings.grace_period, &mut signals).await
+}
+
+fn addresses(stack: &Stack, list: &mut Checklist<io::Stderr>) {
+    let addresses = stack.addresses();
+    if let Some(log) = addresses.log {
+        list.pass(
+            "log",
+            format_args!("{log}, the Kafka protocol, this machine only"),
+        );
+    }
+    for topic in stack.topics() {
+        list.pass(
+            "topic",
+            format_args!("{}, {} partitions", topic.topic, topic.partitions),
+        );
+        if let Some(warning) = &topic.warning {
+            list.note(format_args!("  note: {warning}"));
+        }
+    }
+    if let Some(gateway) = addresses.gateway {
+        list.pass("gateway", format_args!("{gateway}, gRPC and HTTP"));
+    }
+    if let Some(admin) = addresses.admin {
+        list.pass(
+            "admin",
+            format_args!("http://{admin}/readyz, http://{admin}/livez"),
+        );
+    }
+}
+
+/// Never returns, unless a part ends.
+async fn come_up_and_run(
+    stack: &Stack,
+    list: &mut Checklist<io::Stderr>,
+    ready: impl FnOnce(&Stack, &mut Checklist<io::Stderr>) + Send,
+) -> StackError {
+    loop {
+        match stack.ready(TELL).await {
+            Ok(()) => break,
+            Err(StackError::NotReady { waiting, .. }) => tell(&waiting, list),
+            Err(error) => return error,
+        }
+    }
+    ready(stack, list);
+    stack.ended().await.into()
+}
+
+fn tell(waiting: &Waiting, list: &mut Checklist<io::Stderr>) {
+    for (name, what) in &waiting.0 {
+        list.fail(name, format_args!("waits for {what}"));
+    }
+}
+
+async fn end(stack: Stack, grace: Duration, signals: &mut Signals) -> Result<(), Failure> {
+    let left = tokio::select! {
+        left = stack.drain(grace) => left,
+        name = signals.next() => {
+            say::note(format_args!("{name}: stopped at once"));
+            stack.stop();
+            stack.close().await?;
+            return Err(Failure::Told);
+        }
+    };
+    for what in &left {
+        say::note(format_args!(
+            "after {grace:?} {what}; it is met again after a restart"
+        ));
+    }
+    if !left.is_empty() {
+        stack.stop();
+    }
+    stack.close().await?;
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! `cloudsync topics ensure`: makes the topics that are missing and checks those that are there.
+
+use crate::args::{TopicsArgs, TopicsCommand};
+use crate::failure::Failure;
+use crate::say;
+use crate::settings::Settings;
+use crate::stack::StackError;
+use cloudsync_kafka::TopicState;
+use std::path::PathBuf;
+
+pub(super) async fn run(args: &TopicsArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+    let TopicsCommand::Ensure(args) = &args.command;
+    let settings = super::settings(Settings::default(), config.as_ref(), args.flags())?;
+    let reports = cloudsync_kafka::ensure_topics(&settings.kafka).await;
+    for report in reports.map_err(StackError::Topics)? {
+        let state = match report.state {
+            TopicState::Created => "created",
+            TopicState::Existed => "existed",
+        };
+        say::data(format_args!(
+            "{}\t{state}\t{} partitions\n",
+            report.topic, report.partitions
+        ));
+        if let Some(warning) = report.warning {
+            say::note(format_args!("note: {warning}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! `cloudsync up`: everything on this machine, until Ctrl-C.
+
+use super::serve::serve;
+use crate::args::UpArgs;
+use crate::failure::Failure;
+use crate::settings::{Settings, absolute};
+use crate::stack::{Roles, Stack};
+use anyhow::Context;
+use cloudsync_runtime::Checklist;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+pub(super) async fn run(args: &UpArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+    let data_dir = absolute(&args.data_dir).context("cannot tell the current directory")?;
+    let settings = super::settings(Settings::embedded(&data_dir), config.as_ref(), args.flags())?;
+    let embedded = settings.log_is_embedded();
+    let roles = Roles {
+        log: embedded.then(|| data_dir.join("log")),
+        topics: true,
+        gateway: true,
+        consumers: settings.destination_names(),
+        admin: true,
+    };
+    let mut list = Checklist::on_stderr();
+    list.pass("data", data_dir.display());
+    serve(&settings, &roles, &mut list, |stack, list| {
+        ready(&settings, stack, list)
+    })
+    .await
+}
+
+fn ready(settings: &Settings, stack: &Stack, list: &mut Checklist<io::Stderr>) {
+    for (name, destination) in &settings.destinations {
+        list.pass(
+            name,
+            format_args!("{}, group {}", destination.url, destination.group),
+        );
+    }
+    if settings.dedupe.url.starts_with("memory:") {
+        list.pass(
+            "dedupe",
+            "in memory: it forgets what was delivered when this process ends",
+        );
+    }
+    let Some(gateway) = stack.addresses().gateway else {
+        return;
+    };
+    let at = reachable(gateway);
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "cloudsync".to_owned());
+    list.note(format_args!(
+        "\nReady. Three ways to send something, to be pasted into another terminal:\n\n\
+         echo '{{\"record\":{{\"requestId\":\"hello-1\",\"key\":\"hello\",\"payload\":\"aGVsbG8=\"}}}}' | \
+         grpcurl -plaintext -d @ {at} cloudsync.v1.DataSyncService/SyncData\n\n\
+         curl -d '\"Test message for dual-cloud sync\"' http://{at}/api/datasync\n\n\
+         echo '{{\"id\":\"hello-2\",\"text\":\"hello\"}}' | \
+         {program} send - --id-pointer /id --endpoint http://{at}\n\n\
+         Ctrl-C ends it."
+    ));
+}
+
+/// `address` as a client on this machine types it.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let loopback = match address.ip() {
+        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+    };
+    let ip = if address.ip().is_unspecified() {
+        loopback
+    } else {
+        address.ip()
+    };
+    SocketAddr::new(ip, address.port())
+}

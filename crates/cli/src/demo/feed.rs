@@ -1,0 +1,246 @@
+//! Sends an input through a client until every record has its verdict.
+//!
+//! In: records. Out: each of them acknowledged or refused, some of them twice if wanted, and all
+//! of it in the journal if there is one. Promises: in memory are the client's window and what
+//! waits to be sent again, no more.
+
+use super::journal::{Entry, Journal, Sent};
+use super::resend::Resend;
+use crate::input::{Input, InputError, InputRecord, Item};
+use bytes::Bytes;
+use cloudsync::client::{RecordSender, Verdict, Verdicts};
+use cloudsync::{Client, ClientError, SyncRecord};
+use prost::Message;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What every record is sent as.
+pub const CONTENT_TYPE: &str = "application/json";
+
+/// How sending failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeedError {
+    /// The input ended before its end.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The client gave up.
+    #[error("sending failed")]
+    Client(#[from] ClientError),
+    /// The journal cannot be written.
+    #[error("the journal of sends cannot be written")]
+    Journal(#[from] std::io::Error),
+}
+
+/// How far it is: read by the progress display.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Sends, repetitions included.
+    pub sent: AtomicU64,
+    /// Of those, repetitions on purpose.
+    pub resent: AtomicU64,
+    /// Sends that are durable.
+    pub acked: AtomicU64,
+    /// Sends that were refused for good.
+    pub refused: AtomicU64,
+    /// Pieces of the input that are no records.
+    pub not_records: AtomicU64,
+}
+
+/// What a client saw of its stream, at the end.
+pub type Stats = cloudsync::client::StreamStats;
+
+/// Sends an input.
+pub struct Feed<'a> {
+    journal: Option<&'a mut Journal>,
+    counts: &'a Counts,
+    /// Told about everything that is not sent or not taken.
+    complain: &'a mut (dyn FnMut(String) + Send),
+    /// Where in the input each record without a verdict stood.
+    outstanding: BTreeMap<u64, (&'static str, u64)>,
+}
+
+/// A record ready to be sent.
+#[derive(Clone)]
+struct Ready {
+    encoded: Bytes,
+    sent: Sent,
+    place: (&'static str, u64),
+}
+
+// === impl Feed ===
+
+impl<'a> Feed<'a> {
+    /// A feed that writes to `journal` and tells `complain` about what was refused.
+    pub fn new(
+        journal: Option<&'a mut Journal>,
+        counts: &'a Counts,
+        complain: &'a mut (dyn FnMut(String) + Send),
+    ) -> Self {
+        Self {
+            journal,
+            counts,
+            complain,
+            outstanding: BTreeMap::new(),
+        }
+    }
+
+    /// Sends all of `input`, and `share` of it again.
+    ///
+    /// # Errors
+    /// [`FeedError`]. Records without a verdict may or may not be durable then.
+    pub async fn run(
+        mut self,
+        input: &mut Input,
+        client: &Client,
+        share: f64,
+    ) -> Result<Stats, FeedError> {
+        let (mut sender, mut verdicts) = client.stream();
+        let mut resend = Resend::new(share);
+        while let Some(ready) = self.next(input).await? {
+            resend.sent(&ready);
+            self.send(&mut sender, &mut verdicts, ready, false).await?;
+            while let Some(again) = resend.due() {
+                self.send(&mut sender, &mut verdicts, again, true).await?;
+            }
+        }
+        while let Some(again) = resend.rest() {
+            self.send(&mut sender, &mut verdicts, again, true).await?;
+        }
+        sender.finish();
+        while let Some(verdict) = verdicts.next().await {
+            self.verdict(verdict?)?;
+        }
+        if let Some(journal) = self.journal {
+            journal.flush()?;
+        }
+        Ok(verdicts.stats())
+    }
+
+    async fn next(&mut self, input: &mut Input) -> Result<Option<Ready>, FeedError> {
+        loop {
+            match input.next().await? {
+                None => return Ok(None),
+                Some(Item::Record(record)) => return Ok(Some(Ready::of(record))),
+                Some(Item::Refused(why)) => {
+                    self.counts.not_records.fetch_add(1, Ordering::Relaxed);
+                    (self.complain)(why);
+                }
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        sender: &mut RecordSender,
+        verdicts: &mut Verdicts,
+        ready: Ready,
+        again: bool,
+    ) -> Result<(), FeedError> {
+        let Ready {
+            encoded,
+            sent,
+            place,
+        } = ready;
+        // The window may be full: verdicts must be taken for room to come.
+        let given = loop {
+            tokio::select! {
+                given = sender.send_encoded(encoded.clone()) => break given,
+                Some(verdict) = verdicts.next() => self.verdict(verdict?)?,
+            }
+        };
+        let sequence = match given {
+            Ok(sequence) => sequence,
+            Err(error @ ClientError::RecordTooLarge { .. }) => {
+                self.counts.not_records.fetch_add(1, Ordering::Relaxed);
+                (self.complain)(format!("{} {} of the input: {error}", place.0, place.1));
+                return Ok(());
+            }
+            Err(error) => return Err(last_word(verdicts, error).await.into()),
+        };
+        self.outstanding.insert(sequence, place);
+        self.counts.sent.fetch_add(1, Ordering::Relaxed);
+        self.counts
+            .resent
+            .fetch_add(u64::from(again), Ordering::Relaxed);
+        if let Some(journal) = self.journal.as_mut() {
+            journal.write(&Entry::Sent { sent, again })?;
+        }
+        Ok(())
+    }
+
+    fn verdict(&mut self, verdict: Verdict) -> Result<(), FeedError> {
+        let entry = match verdict {
+            Verdict::Acked(range) => {
+                range.clone().for_each(|sequence| {
+                    self.outstanding.remove(&sequence);
+                });
+                self.counts
+                    .acked
+                    .fetch_add(range.end - range.start, Ordering::Relaxed);
+                Entry::Acked(range)
+            }
+            Verdict::Rejected {
+                sequence,
+                rejection,
+            } => {
+                self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                let (unit, number) = self.outstanding.remove(&sequence).unwrap_or_default();
+                let (id, why) = (&rejection.request_id, &rejection.message);
+                (self.complain)(format!(
+                    "{unit} {number} of the input, id {id}: refused: {why}"
+                ));
+                Entry::Rejected(sequence)
+            }
+        };
+        if let Some(journal) = self.journal.as_mut() {
+            journal.write(&entry)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why the stream ended: its verdicts say it last.
+async fn last_word(verdicts: &mut Verdicts, error: ClientError) -> ClientError {
+    while let Some(verdict) = verdicts.next().await {
+        if let Err(why) = verdict {
+            return why;
+        }
+    }
+    error
+}
+
+// === impl Ready ===
+
+impl Ready {
+    fn of(record: InputRecord) -> Self {
+        let InputRecord {
+            unit,
+            number,
+            request_id,
+            key,
+            payload,
+        } = record;
+        let sent = Sent::of(&key, &request_id, &payload, CONTENT_TYPE);
+        let record = SyncRecord {
+            request_id,
+            key,
+            payload,
+            content_type: CONTENT_TYPE.to_owned(),
+            ..SyncRecord::default()
+        };
+        Self {
+            encoded: record.encode_to_vec().into(),
+            sent,
+            place: (unit, number),
+        }
+    }
+}
+
+impl std::fmt::Debug for Feed<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Feed")
+            .field("outstanding", &self.outstanding.len())
+            .finish_non_exhaustive()
+    }
+}

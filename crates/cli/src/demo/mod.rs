@@ -1,0 +1,16 @@
+//! The demo: everything on this machine, fed with real or made records, some of them twice, and
+//! a ledger at the end.
+//!
+//! In the order of its run: [`resend`] which records go again and when, [`journal`] what was sent
+//! and acknowledged, [`feed`] sending it, [`progress`] showing it, [`settle`] waiting until both
+//! groups have committed everything.
+
+pub mod resend;
+
+pub mod journal;
+
+pub mod feed;
+
+pub mod progress;
+
+pub mod settle;

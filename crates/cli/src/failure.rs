@@ -1,0 +1,54 @@
+//! How a command fails: exit code 1, or 2 where what was typed or set is at fault.
+
+use crate::say;
+use cloudsync_runtime::settings::SettingsErrors;
+use std::process::ExitCode;
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub enum Failure {
+    /// It was asked in the wrong way, or the configuration is wrong: exit code 2.
+    Usage(anyhow::Error),
+    /// It tried and failed: exit code 1.
+    Failed(anyhow::Error),
+    /// It has said everything already: exit code 1.
+    Told,
+}
+
+impl Failure {
+    /// A wrong usage, said in `text`.
+    pub fn usage(text: impl std::fmt::Display + std::fmt::Debug + Send + Sync + 'static) -> Self {
+        Self::Usage(anyhow::Error::msg(text))
+    }
+
+    /// Prints why, and gives the exit code.
+    #[must_use]
+    pub fn report(&self) -> ExitCode {
+        match self {
+            Self::Usage(error) => {
+                say::note(format_args!("error: {error:#}"));
+                ExitCode::from(2)
+            }
+            Self::Failed(error) => {
+                say::note(format_args!("error: {error:#}"));
+                ExitCode::FAILURE
+            }
+            Self::Told => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<SettingsErrors> for Failure {
+    fn from(errors: SettingsErrors) -> Self {
+        Self::usage(match errors.faults.len() {
+            1 => format!("a setting is wrong: {errors}"),
+            many => format!("{many} settings are wrong:\n{errors}"),
+        })
+    }
+}

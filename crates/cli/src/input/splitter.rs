@@ -1,0 +1,455 @@
+//! Bytes of NDJSON, or of one JSON array, to the pieces of JSON in them (pure, no I/O).
+//!
+//! In: chunks of any size. Out: each line, or each element, as it stands, without the white space
+//! around it. Promises: the pieces do not depend on how the bytes were cut; it holds one piece
+//! and one chunk, no more; a piece is not looked into further than its end needs.
+//!
+//! An input whose first byte is `[` is an array. So lines that are arrays themselves must stand
+//! inside one.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// A line or an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Which one, from 1; empty lines count.
+    pub number: u64,
+    /// `line` or `element`.
+    pub unit: &'static str,
+    /// As it stands.
+    pub bytes: Bytes,
+}
+
+/// Why the input cannot be cut into pieces.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SplitError {
+    /// A piece is longer than any record may be.
+    #[error("{unit} {number} is longer than {limit} bytes")]
+    TooLong {
+        /// `line` or `element`.
+        unit: &'static str,
+        /// Which one, from 1.
+        number: u64,
+        /// The limit.
+        limit: usize,
+    },
+    /// Two separators without an element between them.
+    #[error("element {number} is empty")]
+    Empty {
+        /// Which one, from 1.
+        number: u64,
+    },
+    /// A bracket closes what it did not open.
+    #[error("element {number} has an unexpected {found:?}")]
+    Unexpected {
+        /// Which element, from 1.
+        number: u64,
+        /// What stands there.
+        found: char,
+    },
+    /// The array has no end.
+    #[error("the array is not closed; it ends inside or behind element {number}")]
+    NotClosed {
+        /// The element, from 1.
+        number: u64,
+    },
+    /// Something stands behind the array.
+    #[error("there is something behind the array; lines that are arrays must stand in one array")]
+    AfterArray,
+}
+
+/// Cuts chunks into pieces.
+#[derive(Debug)]
+pub struct Splitter {
+    limit: usize,
+    shape: Shape,
+    buffer: BytesMut,
+    /// How much of the buffer has been looked at.
+    scanned: usize,
+    /// Pieces begun so far.
+    number: u64,
+    /// No more chunks come.
+    finished: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Only white space so far.
+    Unknown,
+    Lines,
+    Array(Scan),
+    /// Behind the end of the array.
+    Closed,
+}
+
+/// Where the scan stands inside an array.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Scan {
+    /// Brackets and braces open inside the element.
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    /// A comma was met, so another element must come.
+    after_comma: bool,
+}
+
+/// What ends an element.
+#[derive(Clone, Copy)]
+enum End {
+    Comma,
+    Bracket,
+}
+
+const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
+
+// === impl Splitter ===
+
+impl Splitter {
+    /// A splitter for pieces of at most `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        let buffer = BytesMut::new();
+        let shape = Shape::Unknown;
+        Self {
+            limit,
+            shape,
+            buffer,
+            scanned: 0,
+            number: 0,
+            finished: false,
+        }
+    }
+
+    /// Gives it the next chunk. [`Splitter::next`] must have returned `None` before, or memory is
+    /// not bounded.
+    pub fn push(&mut self, chunk: &[u8]) {
+        self.buffer.extend_from_slice(chunk);
+    }
+
+    /// Tells it that no more chunks come.
+    pub fn finish(&mut self) {
+        self.finished = true;
+    }
+
+    /// Whether everything has come out.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished && self.buffer.is_empty()
+    }
+
+    /// The next piece; `None` if it needs another chunk, or at the end.
+    ///
+    /// # Errors
+    /// [`SplitError`]; the input is of no further use.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it can fail and can go on after None"
+    )]
+    pub fn next(&mut self) -> Result<Option<Piece>, SplitError> {
+        loop {
+            match self.shape {
+                Shape::Unknown => {
+                    if !self.find_shape() {
+                        return Ok(None);
+                    }
+                }
+                Shape::Lines => return self.next_line(),
+                Shape::Array(scan) => return self.next_element(scan),
+                Shape::Closed => {
+                    self.skip_space();
+                    let done = self.buffer.is_empty();
+                    return if done {
+                        Ok(None)
+                    } else {
+                        Err(SplitError::AfterArray)
+                    };
+                }
+            }
+        }
+    }
+
+    /// Whether the first byte that counts has come.
+    fn find_shape(&mut self) -> bool {
+        if UTF8_BOM.starts_with(&self.buffer) && !self.finished {
+            return false;
+        }
+        if self.buffer.starts_with(UTF8_BOM) {
+            self.buffer.advance(UTF8_BOM.len());
+        }
+        // Empty lines in front are counted, should these be lines.
+        while let Some(byte) = self.buffer.first().copied().filter(u8::is_ascii_whitespace) {
+            self.number += u64::from(byte == b'\n');
+            self.buffer.advance(1);
+        }
+        match self.buffer.first() {
+            None => false,
+            Some(b'[') => {
+                self.buffer.advance(1);
+                self.number = 0;
+                self.shape = Shape::Array(Scan::default());
+                true
+            }
+            Some(_) => {
+                self.shape = Shape::Lines;
+                true
+            }
+        }
+    }
+
+    fn next_line(&mut self) -> Result<Option<Piece>, SplitError> {
+        loop {
+            let unseen = self.buffer.get(self.scanned..).unwrap_or_default();
+            let line = match unseen.iter().position(|byte| *byte == b'\n') {
+                Some(at) => {
+                    let line = self.buffer.split_to(self.scanned + at);
+                    self.buffer.advance(1);
+                    line
+                }
+                None if self.finished && !self.buffer.is_empty() => self.buffer.split(),
+                None => {
+                    self.scanned = self.buffer.len();
+                    self.check_length("line", self.number + 1, self.scanned)?;
+                    return Ok(None);
+                }
+            };
+            self.scanned = 0;
+            self.number += 1;
+            let bytes = trimmed(line.freeze());
+            self.check_length("line", self.number, bytes.len())?;
+            if !bytes.is_empty() {
+                return Ok(Some(Piece {
+                    number: self.number,
+                    unit: "line",
+                    bytes,
+                }));
+            }
+        }
+    }
+
+    fn next_element(&mut self, mut scan: Scan) -> Result<Option<Piece>, SplitError> {
+        let unseen = self.buffer.get(self.scanned..).unwrap_or_default();
+        for (at, byte) in unseen.iter().copied().enumerate() {
+            match scan.step(byte, self.number + 1)? {
+                Some(end) => return self.end_element(self.scanned + at, end, scan),
+                None => continue,
+            }
+        }
+        self.scanned = self.buffer.len();
+        self.shape = Shape::Array(scan);
+        let number = self.number + 1;
+        self.check_length("element", number, self.scanned)?;
+        if self.finished {
+            Err(SplitError::NotClosed { number })
+        } else {
+            Ok(None)
+        }
+    }
+
+    fn end_element(
+        &mut self,
+        at: usize,
+        end: End,
+        scan: Scan,
+    ) -> Result<Option<Piece>, SplitError> {
+        let bytes = trimmed(self.buffer.split_to(at).freeze());
+        self.buffer.advance(1);
+        self.scanned = 0;
+        self.number += 1;
+        let number = self.number;
+        self.check_length("element", number, bytes.len())?;
+        self.shape = match end {
+            End::Comma => Shape::Array(Scan {
+                after_comma: true,
+                ..Scan::default()
+            }),
+            End::Bracket => Shape::Closed,
+        };
+        match (bytes.is_empty(), end) {
+            (false, _) => Ok(Some(Piece {
+                number,
+                unit: "element",
+                bytes,
+            })),
+            // `[]` has no element; `[1,]` lacks one.
+            (true, End::Bracket) if !scan.after_comma => self.next(),
+            (true, _) => Err(SplitError::Empty { number }),
+        }
+    }
+
+    fn skip_space(&mut self) {
+        let space = self
+            .buffer
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count();
+        self.buffer.advance(space);
+    }
+
+    fn check_length(
+        &self,
+        unit: &'static str,
+        number: u64,
+        length: usize,
+    ) -> Result<(), SplitError> {
+        let limit = self.limit;
+        if length > limit {
+            Err(SplitError::TooLong {
+                unit,
+                number,
+                limit,
+            })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+// === impl Scan ===
+
+impl Scan {
+    /// Takes one byte; `Some` if it ends the element.
+    fn step(&mut self, byte: u8, number: u64) -> Result<Option<End>, SplitError> {
+        if self.in_string {
+            self.in_string = self.escaped || byte != b'"';
+            self.escaped = !self.escaped && byte == b'\\';
+            return Ok(None);
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b',' if self.depth == 0 => return Ok(Some(End::Comma)),
+            b']' if self.depth == 0 => return Ok(Some(End::Bracket)),
+            b'}' if self.depth == 0 => {
+                return Err(SplitError::Unexpected { number, found: '}' });
+            }
+            b'}' | b']' => self.depth -= 1,
+            _ => {}
+        }
+        Ok(None)
+    }
+}
+
+fn trimmed(bytes: Bytes) -> Bytes {
+    let inside = bytes.trim_ascii();
+    bytes.slice_ref(inside)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 4_096;
+
+    /// Splits `input` cut at `cuts`, holding the splitter to its bound on memory.
+    fn split(input: &[u8], cuts: &[usize]) -> Result<Vec<Bytes>, SplitError> {
+        let mut splitter = Splitter::new(LIMIT);
+        let mut pieces = Vec::new();
+        let mut bounds: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
+        bounds.extend([0, input.len()]);
+        bounds.sort_unstable();
+        for bound in bounds.windows(2) {
+            let chunk = &input[bound[0]..bound[1]];
+            splitter.push(chunk);
+            while let Some(piece) = splitter.next()? {
+                pieces.push(piece.bytes);
+            }
+            assert!(splitter.buffer.len() <= LIMIT + chunk.len());
+        }
+        splitter.finish();
+        while let Some(piece) = splitter.next()? {
+            pieces.push(piece.bytes);
+        }
+        assert!(splitter.is_finished());
+        Ok(pieces)
+    }
+
+    /// Some JSON value, printed with or without white space.
+    fn json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            any::<i32>().prop_map(|number| number.to_string()),
+            "[ -~\\u{e4}\\u{1f600}]{0,12}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+            Just("null".to_owned()),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let list = proptest::collection::vec(inner, 0..4);
+            prop_oneof![
+                list.clone()
+                    .prop_map(|items| format!("[{}]", items.join(", "))),
+                list.prop_map(|items| {
+                    let field = |(n, item): (usize, &String)| format!("\"k\\\"{n}]\":{item}");
+                    let fields: Vec<_> = items.iter().enumerate().map(field).collect();
+                    format!("{{{}}}", fields.join(","))
+                }),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn lines_do_not_depend_on_the_cuts(
+            values in proptest::collection::vec(json(), 1..12),
+            gap in prop_oneof![Just("\n"), Just("\r\n"), Just("\n\n  \n"), Just(" \n")],
+            cuts in proptest::collection::vec(any::<usize>(), 0..12),
+            ends in any::<bool>(),
+        ) {
+            // A first line that is an array is taken for the one array.
+            let mut lines = vec!["{}".to_owned()];
+            lines.extend(values);
+            let mut input = lines.join(gap);
+            if ends { input.push_str(gap); }
+            prop_assert_eq!(split(input.as_bytes(), &cuts).unwrap(), lines);
+        }
+
+        #[test]
+        fn elements_do_not_depend_on_the_cuts(
+            values in proptest::collection::vec(json(), 0..12),
+            gap in prop_oneof![Just(","), Just(" ,\n  "), Just(",\r\n")],
+            cuts in proptest::collection::vec(any::<usize>(), 0..12),
+            around in prop_oneof![Just(""), Just("\n"), Just("\u{feff}"), Just("\u{feff} \n ")],
+        ) {
+            let input = format!("{around}[ {} ]\n", values.join(gap));
+            prop_assert_eq!(split(input.as_bytes(), &cuts).unwrap(), values);
+        }
+
+        #[test]
+        fn anything_at_all_gives_pieces_or_an_error_and_the_same_one_however_it_is_cut(
+            input in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..200),
+                "[\\[\\]{},\"\\\\\n a1]{0,60}".prop_map(String::into_bytes),
+            ],
+            cuts in proptest::collection::vec(any::<usize>(), 0..8),
+        ) {
+            prop_assert_eq!(split(&input, &cuts), split(&input, &[]));
+        }
+    }
+
+    #[test]
+    fn faults_are_told_with_their_place() {
+        let fault = |input: &str| split(input.as_bytes(), &[]).unwrap_err();
+        assert_eq!(fault("[1,,2]"), SplitError::Empty { number: 2 });
+        assert_eq!(fault("[1,]"), SplitError::Empty { number: 2 });
+        assert_eq!(fault("[1,2"), SplitError::NotClosed { number: 2 });
+        assert_eq!(
+            fault("[1}"),
+            SplitError::Unexpected {
+                number: 1,
+                found: '}'
+            }
+        );
+        assert_eq!(fault("[1]\n[2]"), SplitError::AfterArray);
+        let long = format!("{{}}\n\"{}\"", "x".repeat(LIMIT));
+        let unit = "line";
+        assert_eq!(
+            fault(&long),
+            SplitError::TooLong {
+                unit,
+                number: 2,
+                limit: LIMIT
+            }
+        );
+        assert_eq!(split(b"", &[]), Ok(vec![]));
+        assert_eq!(split(b"[]", &[]), Ok(vec![]));
+    }
+}

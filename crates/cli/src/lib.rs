@@ -1,0 +1,33 @@
+//! The command line of CloudSync: one binary, every role.
+//!
+//! [`args`] what was typed, [`settings`] what is set, [`stack`] the parts that run together,
+//! [`commands`] one file a command. `demo` adds [`input`] (records from files, or made), [`demo`]
+//! (sending them, some twice) and [`ledger`] (what became of them, read back).
+//!
+//! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
+//! configuration.
+
+// 1. what was asked for
+pub mod args;
+pub mod failure;
+pub mod settings;
+
+// 2. what runs
+pub mod stack;
+
+// 3. records in
+pub mod input;
+
+// 4. records through
+pub mod demo;
+
+// 5. what became of them
+pub mod ledger;
+
+// 6. each command
+pub mod commands;
+
+mod say;
+
+pub use commands::run;
+pub use failure::Failure;

@@ -1,0 +1,340 @@
+//! Every setting, in one value.
+//!
+//! In: a role's defaults, the file, the environment, the flags. Out: [`Settings`], checked as far
+//! as one machine can check them, or every fault at once. Names and defaults: `docs/` and
+//! `cloudsync <command> --help`.
+
+use cloudsync_consumers::DestinationSettings;
+use cloudsync_dedupe::DedupeSettings;
+use cloudsync_devbroker::Fsync;
+use cloudsync_gateway::GatewaySettings;
+use cloudsync_kafka::{KafkaSettings, duration};
+use cloudsync_runtime::settings::{FlagValue, Origin, SettingsErrors, Sources};
+use cloudsync_runtime::settings::{load, process_environment};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What `kafka.brokers` is called while the log runs inside this process.
+pub const EMBEDDED: &str = "embedded";
+/// Most destinations of one installation.
+pub const MAX_DESTINATIONS: usize = 64;
+/// Tables whose keys are librdkafka's own names.
+const VERBATIM: &[&str] = &["kafka.librdkafka"];
+/// The destinations that there are when nobody says otherwise.
+const CLOUDS: [&str; 2] = ["aws", "azure"];
+
+/// Every setting.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The log.
+    pub kafka: KafkaSettings,
+    /// The log of `up` and `demo`.
+    pub log: LogSettings,
+    /// The gateway.
+    pub gateway: GatewaySettings,
+    /// The endpoint that tells health.
+    pub admin: AdminSettings,
+    /// What has been delivered before.
+    pub dedupe: DedupeSettings,
+    /// Each destination, by its name.
+    pub destinations: BTreeMap<String, DestinationSettings>,
+    /// How long an ending process may take to finish what it has taken. Default 10 s.
+    #[serde(with = "duration")]
+    pub grace_period: Duration,
+}
+
+/// The `[log]` section: the log of `up` and `demo`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// Where it listens. Default `127.0.0.1:9092`.
+    pub listen: SocketAddr,
+    /// When records reach the disk: `always`, or how often. Default `1s`.
+    pub fsync: FsyncSetting,
+}
+
+/// The `[admin]` section.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminSettings {
+    /// Where it listens. Default `127.0.0.1:9464`.
+    pub listen: SocketAddr,
+}
+
+/// `always`, or an interval such as `1s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FsyncSetting(pub Fsync);
+
+/// What is loaded on top of a role's defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides<'a> {
+    /// A TOML file.
+    pub file: Option<&'a Path>,
+    /// Flags that were given.
+    pub flags: Vec<FlagValue>,
+}
+
+// === impl Settings ===
+
+impl Default for Settings {
+    fn default() -> Self {
+        let destination = |name: &str| DestinationSettings::new("", format!("{name}-sync-group"));
+        let named = CLOUDS.map(|name| (name.to_owned(), destination(name)));
+        Self {
+            kafka: KafkaSettings::default(),
+            log: LogSettings::default(),
+            gateway: GatewaySettings::default(),
+            admin: AdminSettings::default(),
+            dedupe: DedupeSettings::default(),
+            destinations: BTreeMap::from(named),
+            grace_period: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Settings {
+    /// The defaults of `up`: everything embedded, all data below `data_dir` (absolute).
+    #[must_use]
+    pub fn embedded(data_dir: &Path) -> Self {
+        let mut settings = Self::default();
+        settings.kafka.brokers = EMBEDDED.to_owned();
+        settings.kafka.replication = 1;
+        for (name, destination) in &mut settings.destinations {
+            destination.url = file_url(&data_dir.join(name));
+        }
+        settings
+    }
+
+    /// The defaults of `demo`: as `up`, on ports that nobody else has.
+    #[must_use]
+    pub fn demo(data_dir: &Path) -> Self {
+        let mut settings = Self::embedded(data_dir);
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        settings.log.listen = free;
+        settings.gateway.listen = free;
+        settings.admin.listen = free;
+        settings
+    }
+
+    /// These defaults, with file, environment and flags over them.
+    ///
+    /// # Errors
+    /// Every fault at once.
+    pub fn overridden(self, overrides: Overrides<'_>) -> Result<Self, SettingsErrors> {
+        let Overrides { file, flags } = overrides;
+        let environment = process_environment();
+        let settings: Self = load(
+            &self,
+            &Sources {
+                file,
+                environment,
+                flags,
+                verbatim: VERBATIM,
+            },
+        )?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Checks what serde cannot.
+    fn check(&self) -> Result<(), SettingsErrors> {
+        let mut faults = Vec::new();
+        let mut fault = |reason: &dyn std::fmt::Display| {
+            faults.extend(SettingsErrors::one(Origin::Setting, "", reason).faults);
+        };
+        if let Err(error) = self.kafka.validate() {
+            fault(&error);
+        }
+        if let Err(error) = self.gateway.validate() {
+            fault(&error);
+        }
+        if let Err(error) = self.dedupe.validate() {
+            fault(&error);
+        }
+        let count = self.destinations.len();
+        if count > MAX_DESTINATIONS {
+            fault(&format!(
+                "there are {count} destinations, more than {MAX_DESTINATIONS}"
+            ));
+        }
+        let longest = cloudsync::limits::MAX_DESTINATION_NAME_BYTES;
+        for name in self.destinations.keys().filter(|name| name.len() > longest) {
+            fault(&format!(
+                "the name of destination {name} is longer than {longest} bytes"
+            ));
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(SettingsErrors { faults })
+        }
+    }
+
+    /// The names of the destinations.
+    #[must_use]
+    pub fn destination_names(&self) -> Vec<String> {
+        self.destinations.keys().cloned().collect()
+    }
+
+    /// Whether the log runs inside this process.
+    #[must_use]
+    pub fn log_is_embedded(&self) -> bool {
+        self.kafka.brokers == EMBEDDED
+    }
+}
+
+/// The URL of the directory `path` (absolute).
+#[must_use]
+pub fn file_url(path: &Path) -> String {
+    format!("file://{}", path.display())
+}
+
+/// `path` from the root on; the directory need not be there yet.
+///
+/// # Errors
+/// The system's, when the current directory cannot be told.
+pub fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    std::path::absolute(path)
+}
+
+// === impl LogSettings, AdminSettings, FsyncSetting ===
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 9092));
+        Self {
+            listen,
+            fsync: FsyncSetting(Fsync::Every(Duration::from_secs(1))),
+        }
+    }
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
+        }
+    }
+}
+
+impl TryFrom<String> for FsyncSetting {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if text == "always" {
+            return Ok(Self(Fsync::Always));
+        }
+        match duration::parse(&text) {
+            Ok(interval) if !interval.is_zero() => Ok(Self(Fsync::Every(interval))),
+            _ => Err(format!(
+                "{text:?} is neither \"always\" nor an interval such as \"1s\""
+            )),
+        }
+    }
+}
+
+impl From<FsyncSetting> for String {
+    fn from(setting: FsyncSetting) -> Self {
+        match setting.0 {
+            Fsync::Always => "always".to_owned(),
+            Fsync::Every(interval) => duration::format(interval),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment = environment.iter().map(pair).collect();
+        let sources = Sources {
+            file: Some(file.path()),
+            environment,
+            flags: Vec::new(),
+            verbatim: VERBATIM,
+        };
+        let settings = load(&Settings::embedded(Path::new("/data")), &sources);
+        let settings = settings.map_err(|errors| errors.to_string())?;
+        settings.check().map_err(|errors| errors.to_string())?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn the_defaults_survive_their_own_loading() {
+        let settings = loaded("", &[]).unwrap();
+        let defaults = Settings::embedded(Path::new("/data"));
+        let json = |settings: &Settings| serde_json::to_value(settings).unwrap();
+        assert_eq!(json(&settings), json(&defaults));
+        assert_eq!(settings.destinations["aws"].url, "file:///data/aws");
+        assert_eq!(settings.destinations["azure"].group, "azure-sync-group");
+        assert!(settings.log_is_embedded());
+    }
+
+    #[test]
+    fn every_section_can_be_set_from_both_sides() {
+        let text = "
+            grace_period = \"3s\"
+            [kafka]
+            partitions = 6
+            [kafka.librdkafka]
+            \"statistics.interval.ms\" = 1000
+            [log]
+            fsync = \"always\"
+            [gateway]
+            missing_id = \"reject\"
+            [destinations.gcp]
+            url = \"null://\"
+            group = \"gcp-sync-group\"
+        ";
+        let environment = [
+            ("CLOUDSYNC_DESTINATIONS__AWS__URL", "s3://bucket/prefix"),
+            (
+                "CLOUDSYNC_KAFKA__LIBRDKAFKA__SOCKET_KEEPALIVE_ENABLE",
+                "true",
+            ),
+            ("CLOUDSYNC_KAFKA__RETENTION", "1d"),
+            ("CLOUDSYNC_GATEWAY__LISTEN", "127.0.0.1:0"),
+            ("CLOUDSYNC_ADMIN__LISTEN", "127.0.0.1:1"),
+            ("CLOUDSYNC_DEDUPE__WINDOW", "2h"),
+        ];
+        let settings = loaded(text, &environment).unwrap();
+        assert_eq!(settings.grace_period, Duration::from_secs(3));
+        assert_eq!(settings.kafka.partitions, 6);
+        assert_eq!(settings.kafka.librdkafka["statistics.interval.ms"], "1000");
+        assert_eq!(settings.kafka.librdkafka["socket.keepalive.enable"], "true");
+        assert_eq!(settings.log.fsync, FsyncSetting(Fsync::Always));
+        assert_eq!(settings.destinations["aws"].url, "s3://bucket/prefix");
+        assert_eq!(settings.destination_names(), ["aws", "azure", "gcp"]);
+        assert_eq!(settings.dedupe.window, Duration::from_secs(7_200));
+    }
+
+    #[test]
+    fn wrong_settings_are_named_with_their_place() {
+        let environment = [
+            ("CLOUDSYNC_LOG__FSYNC", "never"),
+            ("CLOUDSYNC_GATEWAY__LISTN", "x"),
+        ];
+        let text = loaded("[kafka]\nretention = \"week\"\n", &environment).unwrap_err();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        let start = "gateway.listn (environment CLOUDSYNC_GATEWAY__LISTN): unknown field `listn`";
+        assert!(lines[0].starts_with(start), "{text}");
+        assert!(lines[1].starts_with("kafka.retention (file "), "{text}");
+        assert!(
+            lines[2].contains("\"never\" is neither \"always\" nor an interval"),
+            "{text}"
+        );
+
+        let refused = loaded("[kafka.librdkafka]\n\"acks\" = 1\n", &[]).unwrap_err();
+        assert!(refused.contains("acks"), "{refused}");
+    }
+}

@@ -1,0 +1,160 @@
+//! Starting each part.
+
+use super::error::{Ended, StackError, chain, taken};
+use super::{Group, Stack};
+use crate::settings::Settings;
+use cloudsync_consumers::{ConsumerDeps, DestinationConsumer, DestinationSettings};
+use cloudsync_devbroker::{Broker, BrokerConfig, BrokerError, Storage};
+use cloudsync_gateway::{BindError, Gateway, GatewayDeps};
+use cloudsync_kafka::Producer;
+use cloudsync_runtime::AdminServer;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+impl Stack {
+    pub(super) async fn start_admin(&mut self, listen: SocketAddr) -> Result<(), StackError> {
+        let bound = AdminServer::bind(listen, self.readiness.clone()).await;
+        let server = bound.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => taken("the admin endpoint", listen, "--admin-listen"),
+            _ => StackError::Admin {
+                address: listen,
+                source,
+            },
+        })?;
+        self.addresses.admin = Some(server.address());
+        let end = self.admin.shutdown.clone();
+        let serve = server.serve(
+            self.intake.shutdown.clone(),
+            async move { end.draining().await },
+        );
+        self.admin.tasks.spawn("admin", serve);
+        Ok(())
+    }
+
+    pub(super) async fn start_log(
+        &mut self,
+        settings: &Settings,
+        directory: PathBuf,
+    ) -> Result<(), StackError> {
+        let listen = settings.log.listen;
+        let config = BrokerConfig {
+            listen,
+            storage: Storage::Dir(directory),
+            fsync: settings.log.fsync.0,
+            ..BrokerConfig::default()
+        };
+        // Recovery reads the whole log.
+        let started = tokio::task::spawn_blocking(move || Broker::start(config)).await;
+        let broker = match started {
+            Ok(Ok(broker)) => broker,
+            Ok(Err(BrokerError::AddressInUse { .. })) => {
+                return Err(taken("the embedded log", listen, "--log-listen"));
+            }
+            Ok(Err(error)) => return Err(StackError::Log(error)),
+            Err(_) => return Err(StackError::Log(BrokerError::Ended)),
+        };
+        self.addresses.log = Some(broker.address());
+        self.kafka.brokers = broker.address().to_string();
+        self.broker = Some(Arc::new(broker));
+        Ok(())
+    }
+
+    pub(super) fn start_gateway(&mut self, settings: &Settings) -> Result<(), StackError> {
+        let producer = Producer::new(&self.kafka).map_err(StackError::Producer)?;
+        let deps = GatewayDeps {
+            kafka: self.kafka.clone(),
+            producer: producer.clone(),
+            destinations: settings.destination_names(),
+            tasks: self.intake.tasks.clone(),
+            shutdown: self.intake.shutdown.clone(),
+            readiness: self.readiness.clone(),
+        };
+        let bound = Gateway::bind(settings.gateway.clone(), deps);
+        let gateway = bound.map_err(|error| match error {
+            BindError::Taken { address } => taken("the gateway", address, "--listen"),
+            other => StackError::Gateway(other),
+        })?;
+        self.producer = Some(producer);
+        self.addresses.gateway = Some(gateway.address());
+        let watched = self.watched("the gateway".to_owned(), &self.intake, gateway.serve());
+        self.intake.tasks.spawn("gateway", watched);
+        Ok(())
+    }
+
+    pub(super) fn start_consumer(
+        &mut self,
+        settings: &Settings,
+        name: &str,
+    ) -> Result<(), StackError> {
+        let destination = || name.to_owned();
+        let store = cloudsync_dedupe::open(&settings.dedupe, name).map_err(|source| {
+            StackError::Dedupe {
+                destination: destination(),
+                source,
+            }
+        })?;
+        let deps = ConsumerDeps {
+            name: destination(),
+            settings: check_destination(settings, name)?.clone(),
+            kafka: self.kafka.clone(),
+            store,
+            shards: settings.dedupe.shards,
+            tasks: self.delivery.tasks.clone(),
+            shutdown: self.delivery.shutdown.clone(),
+            readiness: self.readiness.clone(),
+        };
+        let consumer = DestinationConsumer::start(deps).map_err(|source| StackError::Consumer {
+            destination: destination(),
+            source: Box::new(source),
+        })?;
+        self.consumers.insert(destination(), consumer.counters());
+        let part = format!("the consumer of {name}");
+        let watched = self.watched(part, &self.delivery, consumer.run());
+        self.delivery.tasks.spawn("consumer", watched);
+        Ok(())
+    }
+
+    /// `work`, telling when it ends although nobody told it to.
+    fn watched<E: std::error::Error + Send>(
+        &self,
+        part: String,
+        group: &Group,
+        work: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (shutdown, ended) = (group.shutdown.clone(), self.ended_sender.clone());
+        async move {
+            let why = work.await.err().map(|error| chain(&error));
+            match &why {
+                Some(why) => tracing::error!(part, error = %why, "ended"),
+                None => tracing::debug!(part, "ended"),
+            }
+            if why.is_some() || !shutdown.is_draining() {
+                // The receiver is gone only when the whole stack is.
+                let _told = ended.try_send(Ended { part, why }).is_ok();
+            }
+        }
+    }
+}
+
+pub(super) fn check_destination<'a>(
+    settings: &'a Settings,
+    name: &str,
+) -> Result<&'a DestinationSettings, StackError> {
+    let known = || settings.destination_names().join(", ");
+    let destination = settings
+        .destinations
+        .get(name)
+        .ok_or_else(|| StackError::NoDestination {
+            name: name.to_owned(),
+            known: known(),
+        })?;
+    if destination.url.is_empty() {
+        return Err(StackError::NoUrl {
+            name: name.to_owned(),
+        });
+    }
+    Ok(destination)
+}

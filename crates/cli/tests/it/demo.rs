@@ -1,0 +1,143 @@
+//! `demo`: its sums, its inputs, its output.
+
+use crate::support::{code, json, run, stderr, text};
+use serde_json::Value;
+
+fn number(value: &Value) -> u64 {
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{value} is no count"))
+}
+
+/// The sums that must hold in every ledger.
+fn assert_balanced(ledger: &Value) {
+    let count = |name: &str| number(&ledger[name]);
+    let left = count("acked") + count("unacked_in_log");
+    assert_eq!(
+        left,
+        count("duplicates_at_gateway") + count("in_log"),
+        "{ledger}"
+    );
+    for destination in ledger["destinations"].as_array().unwrap() {
+        let columns = ["delivered", "duplicates", "dead_lettered", "not_addressed"];
+        let sum: u64 = columns.iter().map(|name| number(&destination[*name])).sum();
+        assert_eq!(sum, count("in_log"), "{ledger}");
+        for fault in ["lost", "doubled", "altered"] {
+            assert_eq!(destination[fault], 0, "{ledger}");
+        }
+    }
+}
+
+#[test]
+fn the_built_in_events_reach_both_destinations_once() {
+    let output = run(&["demo"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let row = |name: &str| {
+        let line = table.lines().find(|line| line.contains(name)).unwrap();
+        line.split_whitespace()
+            .filter(|word| *word == "1,707")
+            .count()
+    };
+    assert_eq!((row("sent "), row("delivered")), (1, 2), "{table}");
+    assert!(
+        table.ends_with("Nothing lost, nothing doubled, nothing altered.\n"),
+        "{table}"
+    );
+}
+
+#[test]
+fn made_records_with_repetitions_are_delivered_once_and_every_sum_holds() {
+    let output = run(&[
+        "demo",
+        "--records",
+        "5000",
+        "--resend",
+        "0.2",
+        "--output",
+        "json",
+    ]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let ledger = json(&output);
+    assert_balanced(&ledger);
+    assert_eq!(ledger["sent"], 6_000);
+    assert_eq!(ledger["acked"], 6_000);
+    assert_eq!(ledger["resent"], 1_000);
+    let repeated = number(&ledger["duplicates_at_gateway"]);
+    for destination in ledger["destinations"].as_array().unwrap() {
+        assert_eq!(number(&destination["delivered"]), 5_000);
+        assert_eq!(number(&destination["duplicates"]) + repeated, 1_000);
+    }
+    let names: Vec<_> = ledger
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect();
+    let mut expected = [
+        "sent",
+        "acked",
+        "resent",
+        "duplicates_at_gateway",
+        "in_log",
+        "unacked_in_log",
+        "destinations",
+        "elapsed_seconds",
+        "records_per_second",
+    ];
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_file_of_ones_own_is_sent_and_a_conflicting_id_is_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("input.json");
+    let elements: Vec<String> = (0..500)
+        .map(|n| format!("  {{ \"id\": {n},\n    \"group\": \"g{}\" }}", n % 7))
+        .collect();
+    // Element 501 has an id of before with another content, and the same key.
+    let conflict = "{\"id\": 3, \"group\": \"g3\", \"other\": true}";
+    std::fs::write(&file, format!("[{},{conflict}]", elements.join(",\n"))).unwrap();
+    let data = directory.path().join("data");
+    let args = [
+        "demo",
+        text(&file),
+        "--id-pointer",
+        "/id",
+        "--key-pointer",
+        "/group",
+        "--resend",
+        "0.5",
+        "--data-dir",
+        text(&data),
+        "--output",
+        "json",
+    ];
+    let output = run(&args);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let ledger = json(&output);
+    assert_balanced(&ledger);
+    for destination in ledger["destinations"].as_array().unwrap() {
+        assert_eq!(number(&destination["delivered"]), 500, "{ledger}");
+        assert!(number(&destination["dead_lettered"]) >= 1, "{ledger}");
+    }
+
+    let again = run(&args);
+    assert_eq!(code(&again), 2, "{}", stderr(&again));
+    assert!(
+        stderr(&again).contains("holds a demo already"),
+        "{}",
+        stderr(&again)
+    );
+    let recount = run(&[
+        "demo",
+        "--data-dir",
+        text(&data),
+        "--recount",
+        "--output",
+        "json",
+    ]);
+    assert_eq!(code(&recount), 0, "{}", stderr(&recount));
+    assert_eq!(json(&recount), ledger);
+}

@@ -1,0 +1,14 @@
+//! The command line from outside: a demo, and a ledger that finds what a stranger has broken.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of a test fails the test, as the test itself does"
+)]
+
+mod support;
+
+mod demo;
+mod tampering;
+mod up;
+mod usage;

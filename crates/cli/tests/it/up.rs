@@ -1,0 +1,239 @@
+//! `up`: what it prints, what can be sent to it, how it ends.
+
+use crate::support::{cloudsync, code, run, segments, stderr, text};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Up {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    said: String,
+}
+
+impl Up {
+    fn start(data: &Path) -> Self {
+        let mut child = cloudsync()
+            .args(["up", "--data-dir", text(data), "--listen", "127.0.0.1:0"])
+            .args([
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--log-listen",
+                "127.0.0.1:0",
+            ])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (sender, lines) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            stderr
+                .lines()
+                .map_while(Result::ok)
+                .all(|line| sender.send(line).is_ok())
+        });
+        let mut up = Self {
+            child,
+            lines,
+            said: String::new(),
+        };
+        up.until("Ctrl-C ends it.");
+        up
+    }
+
+    fn until(&mut self, wanted: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.said.contains(wanted) {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("no {wanted:?} in:\n{}", self.said));
+            self.said.push_str(&line);
+            self.said.push('\n');
+        }
+    }
+
+    /// The address behind `mark` in what it printed.
+    fn address(&self, mark: &str) -> String {
+        let mut lines = self.said.lines();
+        let rest = lines.find_map(|line| line.strip_prefix(mark)).unwrap();
+        let rest = rest.trim_start().trim_start_matches("http://");
+        rest.split([',', '/']).next().unwrap().to_owned()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            std::process::Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn wait(&mut self) -> i32 {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(Instant::now() < end, "it does not end:\n{}", self.said);
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        let _ended = self.child.kill().is_ok();
+        let _status = self.child.wait().is_ok();
+    }
+}
+
+fn http(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Waits until `wanted` lines with `text` lie at both destinations.
+fn delivered(data: &Path, wanted: usize, text: &str) {
+    let end = Instant::now() + PATIENCE;
+    for name in ["aws", "azure"] {
+        loop {
+            let lines = segments(data, name).into_iter().flat_map(|segment| {
+                let plain = zstd::decode_all(&std::fs::read(segment).unwrap()[..]).unwrap();
+                String::from_utf8(plain)
+                    .unwrap()
+                    .lines()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            });
+            let found = lines.filter(|line| line.contains(text)).count();
+            assert!(found <= wanted, "{found} at {name}");
+            if found == wanted {
+                break;
+            }
+            assert!(Instant::now() < end, "{found} of {wanted} at {name}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut up = Up::start(&data);
+    let gateway = up.address("✔ gateway");
+    let admin = up.address("✔ admin");
+    let ready = http(
+        &admin,
+        "GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+    );
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+
+    // What `curl -d` sends.
+    let body = "\"Test message for dual-cloud sync\"";
+    let answer = http(
+        &gateway,
+        &format!(
+            "POST /api/datasync HTTP/1.1\r\nhost: x\r\nconnection: close\r\naccept: */*\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+    );
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\nData message queued for synchronization."),
+        "{answer}"
+    );
+
+    let file = directory.path().join("input.ndjson");
+    std::fs::write(
+        &file,
+        "{\"id\":\"a\",\"n\":\"sent\"}\nnonsense\n{\"id\":\"b\",\"n\":\"sent\"}\n",
+    )
+    .unwrap();
+    let endpoint = format!("http://{gateway}");
+    let sent = run(&[
+        "send",
+        text(&file),
+        "--id-pointer",
+        "/id",
+        "--endpoint",
+        &endpoint,
+        "--output",
+        "json",
+    ]);
+    assert_eq!(code(&sent), 1, "one line is no record: {}", stderr(&sent));
+    let summary: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
+    assert_eq!(
+        (&summary["sent"], &summary["acked"]),
+        (&2.into(), &2.into())
+    );
+    assert_eq!(summary["not_records"], 1);
+    assert!(stderr(&sent).contains("line 2 of "), "{}", stderr(&sent));
+
+    delivered(&data, 1, "Test message for dual-cloud sync");
+    delivered(&data, 2, "\"n\":\"sent\"");
+    up.signal("INT");
+    assert_eq!(up.wait(), 0, "{}", up.said);
+
+    // Begun again on the same directory, it is the same log, and nothing arrives twice.
+    let mut up = Up::start(&data);
+    delivered(&data, 2, "\"n\":\"sent\"");
+    up.signal("TERM");
+    assert_eq!(up.wait(), 0, "{}", up.said);
+}
+
+#[test]
+fn without_an_answer_it_says_what_it_waits_for_and_ends_all_the_same() {
+    // Nobody listens there: the port is free again.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = cloudsync()
+        .args([
+            "consumer",
+            "--destination",
+            "aws",
+            "--admin-listen",
+            "127.0.0.1:0",
+        ])
+        .args(["--brokers", &nobody.to_string()])
+        .env(
+            "CLOUDSYNC_DESTINATIONS__AWS__URL",
+            format!("file://{}", text(directory.path())),
+        )
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        stderr
+            .lines()
+            .map_while(Result::ok)
+            .all(|line| sender.send(line).is_ok())
+    });
+    let mut up = Up {
+        child,
+        lines,
+        said: String::new(),
+    };
+    up.until("✖ destination aws");
+    assert!(up.said.contains("waits for"), "{}", up.said);
+    up.signal("TERM");
+    assert_eq!(up.wait(), 0, "{}", up.said);
+}

@@ -1,0 +1,20 @@
+//! The dedupe store: one trait with laws, and its stores.
+//!
+//! [`claim`] what is asked and answered, [`store`] the trait and its laws, [`settings`] which
+//! store is opened and with which limits, [`memory`] the store that lives in one process.
+
+// 1. what is asked and answered
+pub mod claim;
+pub mod store;
+
+// 2. which store, with which limits
+pub mod settings;
+pub mod units;
+
+// 3. the stores
+pub mod memory;
+
+pub use claim::{Claim, Lease, LogPosition, Lookup, Subject, Token, shard_of};
+pub use memory::MemoryStore;
+pub use settings::{DedupeSettings, OnUnavailable, OpenError, open};
+pub use store::{DedupeStore, Stats, StoreError};

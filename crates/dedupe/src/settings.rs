@@ -1,0 +1,191 @@
+//! Which store a destination uses, and its limits.
+//!
+//! In: the section `dedupe` of the configuration. Out: an opened store, or a sentence that says
+//! what is wrong. Promises: unknown names are refused, and so is what would break a promise.
+
+use crate::memory::{MemoryLimits, MemoryStore};
+use crate::store::DedupeStore;
+use crate::units;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The stores of this build, for messages.
+const SCHEMES: &str = "memory:";
+
+/// The section `dedupe`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DedupeSettings {
+    /// Where the store is \[`memory:`\].
+    pub url: String,
+    /// Parts that a shared store is cut into \[12\]; fixed for the life of its data.
+    pub shards: u32,
+    /// Name in front of everything in a shared store \[`cs1`\]; another one begins anew.
+    pub namespace: String,
+    /// How a shared store lays out its keys \[`buckets`\].
+    pub layout: Layout,
+    /// How long marks are remembered \[60 min\].
+    #[serde(with = "units::duration")]
+    pub window: Duration,
+    /// How long a claim holds without renewal \[30 s\].
+    #[serde(with = "units::duration")]
+    pub lease: Duration,
+    /// How often ended marks and leases are cleared away \[5 min\].
+    #[serde(with = "units::duration")]
+    pub cleanup_interval: Duration,
+    /// Most ids that the memory store knows \[1,000,000\].
+    pub max_entries: u64,
+    /// Most memory that the memory store takes, as in `256 MiB` \[what `max_entries` needs\].
+    #[serde(with = "units::optional_size")]
+    pub max_memory: Option<u64>,
+    /// What a destination does while the store cannot be asked \[auto\].
+    pub on_unavailable: OnUnavailable,
+}
+
+/// How a shared store lays out its keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// Hashes per destination, shard and time window: cheap.
+    #[default]
+    Buckets,
+    /// A key for each id: easy to look at.
+    Keys,
+}
+
+/// What a destination does while the store cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnUnavailable {
+    /// Go on where the destination itself recognises a duplicate, else pause.
+    #[default]
+    Auto,
+    /// Go on; duplicates are possible on destinations that recognise none.
+    Continue,
+    /// Pause until it answers again.
+    Pause,
+}
+
+/// Why no store was opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No store of this build goes by that scheme. The rest of the URL may hold a password and is
+    /// not repeated.
+    #[error("dedupe.url has the scheme {scheme:?}; this build has {SCHEMES}")]
+    UnknownScheme {
+        /// What stands before the first colon.
+        scheme: String,
+    },
+    /// A setting is out of its range.
+    #[error("dedupe.{name} = {value} is out of range: {rule}")]
+    OutOfRange {
+        /// The setting.
+        name: &'static str,
+        /// What it says.
+        value: String,
+        /// What it may say.
+        rule: &'static str,
+    },
+}
+
+/// Opens the store of one destination. Stores of two destinations never see each other's ids.
+///
+/// # Errors
+/// [`OpenError`], in a sentence for the operator.
+pub fn open(
+    settings: &DedupeSettings,
+    destination: &str,
+) -> Result<Arc<dyn DedupeStore>, OpenError> {
+    settings.validate()?;
+    let scheme = settings
+        .url
+        .split_once(':')
+        .map_or(settings.url.as_str(), |(scheme, _)| scheme);
+    match scheme {
+        "memory" => Ok(Arc::new(MemoryStore::new(
+            destination,
+            MemoryLimits::of(settings),
+        ))),
+        _ => Err(OpenError::UnknownScheme {
+            scheme: scheme.to_owned(),
+        }),
+    }
+}
+
+// === impl DedupeSettings ===
+
+impl Default for DedupeSettings {
+    fn default() -> Self {
+        Self {
+            url: "memory:".to_owned(),
+            shards: 12,
+            namespace: "cs1".to_owned(),
+            layout: Layout::default(),
+            window: Duration::from_secs(60 * 60),
+            lease: Duration::from_secs(30),
+            cleanup_interval: Duration::from_secs(5 * 60),
+            max_entries: 1_000_000,
+            max_memory: None,
+            on_unavailable: OnUnavailable::default(),
+        }
+    }
+}
+
+impl DedupeSettings {
+    /// Checks what one setting alone can get wrong.
+    ///
+    /// # Errors
+    /// [`OpenError::OutOfRange`], with the setting, its value and the rule.
+    pub fn validate(&self) -> Result<(), OpenError> {
+        let second = Duration::from_secs(1);
+        let rules = [
+            (
+                "shards",
+                self.shards.to_string(),
+                "1 to 16384",
+                (1..=16_384).contains(&self.shards),
+            ),
+            (
+                "window",
+                millis(self.window),
+                "at least 1 s",
+                self.window >= second,
+            ),
+            (
+                "lease",
+                millis(self.lease),
+                "at least 1 s, at most the window",
+                self.lease >= second && self.lease <= self.window,
+            ),
+            (
+                "cleanup_interval",
+                millis(self.cleanup_interval),
+                "at least 1 s",
+                self.cleanup_interval >= second,
+            ),
+            (
+                "max_entries",
+                self.max_entries.to_string(),
+                "at least 1",
+                self.max_entries >= 1,
+            ),
+            (
+                "max_memory",
+                self.max_memory
+                    .map_or_else(String::new, |bytes| format!("{bytes} B")),
+                "at least 64 KiB",
+                self.max_memory.is_none_or(|bytes| bytes >= 64 << 10),
+            ),
+        ];
+        match rules.into_iter().find(|(.., holds)| !holds) {
+            Some((name, value, rule, _)) => Err(OpenError::OutOfRange { name, value, rule }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn millis(value: Duration) -> String {
+    format!("{} ms", value.as_millis())
+}

@@ -1,0 +1,319 @@
+//! Holds a destination against the journal.
+//!
+//! In: a destination's directory and what the client knows. Out: a [`Verdict`]: what is lost,
+//! doubled, altered or never sent, and whether each chain of segments is whole. It reads the
+//! objects with its own few lines over zstd and JSON, so a fault in the program's reader cannot
+//! hide a fault of its writer.
+
+use crate::journal::{Journal, Name};
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// What the checker found. A run is good when [`Verdict::is_clean`] holds.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    /// Lines read.
+    pub lines: usize,
+    /// Acknowledged names that are not there.
+    pub lost: Vec<Name>,
+    /// Names that are there more than once, with every place in the log.
+    pub doubled: Vec<(Name, Vec<Place>)>,
+    /// Places in the log that were written more than once: never allowed.
+    pub places_doubled: Vec<Place>,
+    /// Names whose payload is none that was sent.
+    pub altered: Vec<Name>,
+    /// Names that nobody sent, or not to this destination.
+    pub phantoms: Vec<Name>,
+    /// Segments that do not join, or do not hold what they say.
+    pub broken_chains: Vec<String>,
+}
+
+/// Log id, partition, offset.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The log.
+    pub log: String,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+}
+
+/// A segment as a link of its chain.
+struct Link {
+    start: i64,
+    end: i64,
+    shown: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Header {
+    log: String,
+    partition: i32,
+    start: i64,
+    end: i64,
+    lines: usize,
+}
+
+#[derive(Debug, Deserialize)]
+struct Line<'a> {
+    offset: i64,
+    tenant: String,
+    id: String,
+    #[serde(default)]
+    key: String,
+    #[serde(borrow)]
+    payload: Option<&'a RawValue>,
+    text: Option<String>,
+    base64: Option<String>,
+}
+
+// === impl Verdict ===
+
+impl Verdict {
+    /// Nothing lost, doubled, altered or made up.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.doubled.is_empty() && self.is_clean_but_for_resends()
+    }
+
+    /// As [`Verdict::is_clean`], but a name may be there once for each record of the log: what a
+    /// store that forgets at a kill allows in batch mode.
+    #[must_use]
+    pub fn is_clean_but_for_resends(&self) -> bool {
+        self.lost.is_empty()
+            && self.places_doubled.is_empty()
+            && self.altered.is_empty()
+            && self.phantoms.is_empty()
+            && self.broken_chains.is_empty()
+    }
+
+    /// The figures in one line, and the first names at fault.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        format!(
+            "lines {} lost {} doubled {} places doubled {} altered {} phantoms {} broken chains {}; \
+             first: lost {:?} doubled {:?} altered {:?} phantom {:?} chain {:?}",
+            self.lines,
+            self.lost.len(),
+            self.doubled.len(),
+            self.places_doubled.len(),
+            self.altered.len(),
+            self.phantoms.len(),
+            self.broken_chains.len(),
+            self.lost.first(),
+            self.doubled.first(),
+            self.altered.first(),
+            self.phantoms.first(),
+            self.broken_chains.first(),
+        )
+    }
+}
+
+/// Reads `directory`, the destination `name`, and compares it with `journal`.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn check(directory: &Path, name: &str, journal: &Journal) -> anyhow::Result<Verdict> {
+    let mut verdict = Verdict::default();
+    let mut found: HashMap<Name, Vec<Place>> = HashMap::new();
+    let mut places: HashSet<Place> = HashSet::new();
+    let mut chains: BTreeMap<(String, i32), Vec<Link>> = BTreeMap::new();
+    let mut files = Vec::new();
+    list(directory, &mut files)?;
+    files.sort();
+    for file in &files {
+        let shown = file.display().to_string();
+        match read_segment(file) {
+            Ok((header, lines)) => {
+                let Header {
+                    log,
+                    partition,
+                    start,
+                    end,
+                    ..
+                } = header;
+                for line in lines {
+                    let place = Place {
+                        log: log.clone(),
+                        partition,
+                        offset: line.offset,
+                    };
+                    note(
+                        line,
+                        place,
+                        name,
+                        journal,
+                        &mut verdict,
+                        &mut found,
+                        &mut places,
+                    );
+                }
+                chains
+                    .entry((log, partition))
+                    .or_default()
+                    .push(Link { start, end, shown });
+            }
+            Err(error) => verdict.broken_chains.push(format!("{shown}: {error:#}")),
+        }
+    }
+    for chain in chains.values() {
+        for pair in chain.windows(2) {
+            if pair[0].end != pair[1].start {
+                let (before, behind) = (&pair[0], &pair[1]);
+                let gap = format!(
+                    "{} ends at {}, {} follows",
+                    before.shown, before.end, behind.shown
+                );
+                verdict.broken_chains.push(gap);
+            }
+        }
+    }
+    for (wanted, entry) in journal.entries() {
+        let here = entry.destinations.is_empty() || entry.destinations.iter().any(|d| d == name);
+        if entry.acked > 0 && here && !found.contains_key(wanted) {
+            verdict.lost.push(wanted.clone());
+        }
+    }
+    verdict.doubled = found
+        .into_iter()
+        .filter(|(_, places)| places.len() > 1)
+        .collect();
+    Ok(verdict)
+}
+
+fn note(
+    line: OwnedLine,
+    place: Place,
+    destination: &str,
+    journal: &Journal,
+    verdict: &mut Verdict,
+    found: &mut HashMap<Name, Vec<Place>>,
+    places: &mut HashSet<Place>,
+) {
+    verdict.lines += 1;
+    match journal.get(&line.name) {
+        Some(entry) if !entry.payloads.contains(&xxh3_128(&line.payload)) => {
+            verdict.altered.push(line.name.clone());
+        }
+        Some(entry)
+            if entry.destinations.is_empty()
+                || entry.destinations.iter().any(|d| d == destination) => {}
+        _ => verdict.phantoms.push(line.name.clone()),
+    }
+    if !places.insert(place.clone()) {
+        verdict.places_doubled.push(place.clone());
+    }
+    found.entry(line.name).or_default().push(place);
+}
+
+struct OwnedLine {
+    offset: i64,
+    name: Name,
+    payload: Vec<u8>,
+}
+
+/// One segment: its header, from the skippable frame, and its lines.
+fn read_segment(path: &Path) -> anyhow::Result<(Header, Vec<OwnedLine>)> {
+    let bytes = fs::read(path)?;
+    let magic = bytes
+        .get(..4)
+        .context("shorter than a frame's magic number")?;
+    ensure!(
+        magic[1..] == [0x2a, 0x4d, 0x18] && magic[0] & 0xf0 == 0x50,
+        "no skippable frame"
+    );
+    let length = bytes.get(4..8).context("no frame length")?;
+    let length = u32::from_le_bytes([length[0], length[1], length[2], length[3]]) as usize;
+    let header = bytes.get(8..8 + length).context("header cut off")?;
+    let header: Header = serde_json::from_slice(header).context("header")?;
+    let mut lines = Vec::new();
+    for line in BufReader::new(zstd::stream::Decoder::new(&bytes[..])?).lines() {
+        let line = line?;
+        let line: Line<'_> = serde_json::from_str(&line).context("line")?;
+        ensure!(
+            (header.start..header.end).contains(&line.offset),
+            "offset {}",
+            line.offset
+        );
+        let payload = match (line.payload, line.text, line.base64) {
+            (Some(json), None, None) => json.get().as_bytes().to_vec(),
+            (None, Some(text), None) => text.into_bytes(),
+            (None, None, Some(text)) => decode_base64(&text)?,
+            _ => bail!("not exactly one of payload, text and base64"),
+        };
+        let name = Name {
+            tenant: line.tenant,
+            key: line.key,
+            id: line.id,
+        };
+        lines.push(OwnedLine {
+            offset: line.offset,
+            name,
+            payload,
+        });
+    }
+    ensure!(
+        lines.len() == header.lines,
+        "{} lines, {} said",
+        lines.len(),
+        header.lines
+    );
+    ensure!(
+        lines.windows(2).all(|pair| pair[0].offset < pair[1].offset),
+        "offsets out of order"
+    );
+    Ok((header, lines))
+}
+
+fn decode_base64(text: &str) -> anyhow::Result<Vec<u8>> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut out) = (0u32, 0, Vec::new());
+    for byte in text.trim_end_matches('=').bytes() {
+        let value = ALPHABET
+            .iter()
+            .position(|c| *c == byte)
+            .context("not base64")?;
+        bits = (bits << 6) | u32::try_from(value)?;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push(u8::try_from((bits >> count) & 0xff)?);
+        }
+    }
+    Ok(out)
+}
+
+/// Every segment below `directory`.
+///
+/// # Errors
+/// When a directory cannot be read.
+pub fn segments(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    list(directory, &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+fn list(directory: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| directory.display().to_string()),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            list(&path, files)?;
+        } else if path.to_string_lossy().ends_with(".ndjson.zst") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! Scenario tests, fault injection and the checker.
+//!
+//! Nothing here is shared with the program under test but the contract: [`journal`] remembers
+//! what a client sent and was told, [`program`] runs the real binary as processes and kills them,
+//! [`client`] streams through the public client, and [`checker`] reads the destinations with a
+//! reader of its own and holds them against the journal.
+
+pub mod checker;
+pub mod client;
+pub mod journal;
+pub mod ports;
+pub mod program;

@@ -1,0 +1,85 @@
+//! The checker itself is checked: each kind of fault, made by hand, is found by its name.
+
+use cloudsync_harness::checker::{check, segments};
+use cloudsync_harness::client::{Load, send};
+use cloudsync_harness::program::Up;
+use std::fs;
+use std::time::Duration;
+
+#[tokio::test]
+async fn each_fault_made_by_hand_is_found() {
+    let data = tempfile::tempdir().unwrap();
+    let mut up = Up::new(data.path()).unwrap();
+    up.program.start().unwrap();
+    up.program.ready(Duration::from_secs(60)).await.unwrap();
+    let load = Load {
+        endpoint: up.endpoint(),
+        prefix: "checker".into(),
+        records: 2_000,
+        keys: 50,
+        resend: 0.0,
+        rate: None,
+        seed: 1,
+    };
+    let journal = send(load).await.unwrap().journal;
+    up.program.terminate().unwrap();
+    up.program.wait(Duration::from_secs(20)).await.unwrap();
+    // A stop drains: start once more so that the rest arrives, then stop for good.
+    up.program.start().unwrap();
+    up.program.ready(Duration::from_secs(60)).await.unwrap();
+    let aws = data.path().join("aws");
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !check(&aws, "aws", &journal).unwrap().is_clean() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{}",
+            up.program.tail()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    up.program.kill().unwrap();
+
+    let victim = segments(&aws).unwrap().pop().unwrap();
+    let whole = fs::read(&victim).unwrap();
+    fs::remove_file(&victim).unwrap();
+    assert!(
+        !check(&aws, "aws", &journal).unwrap().lost.is_empty(),
+        "a deleted object"
+    );
+
+    let lines = zstd::stream::decode_all(&whole[..]).unwrap();
+    let text = String::from_utf8(lines).unwrap();
+    let header_end = 8 + u32::from_le_bytes(whole[4..8].try_into().unwrap()) as usize;
+    let rewrite = |text: &str| {
+        let mut bytes = whole[..header_end].to_vec();
+        bytes.extend(zstd::stream::encode_all(text.as_bytes(), 1).unwrap());
+        fs::write(&victim, bytes).unwrap();
+    };
+    rewrite(&text.replacen("\"tail\":[1,", "\"tail\":[2,", 1));
+    assert_eq!(
+        check(&aws, "aws", &journal).unwrap().altered.len(),
+        1,
+        "a payload altered"
+    );
+
+    let first = text.lines().next().unwrap();
+    rewrite(&format!("{first}\n{text}"));
+    assert!(
+        !check(&aws, "aws", &journal).unwrap().is_clean(),
+        "a record copied"
+    );
+
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    fs::write(&victim, flipped).unwrap();
+    assert!(
+        !check(&aws, "aws", &journal).unwrap().is_clean(),
+        "a bit flipped"
+    );
+
+    fs::write(&victim, &whole).unwrap();
+    let copy = victim.with_file_name("99999999999999999999.ndjson.zst");
+    fs::copy(&victim, copy).unwrap();
+    let verdict = check(&aws, "aws", &journal).unwrap();
+    assert!(!verdict.places_doubled.is_empty() && !verdict.broken_chains.is_empty());
+}

@@ -1,0 +1,101 @@
+//! `kill -9` of everything, at named moments and at any, while a client streams and retries.
+
+use crate::support::{START, both_hold, repetitions, seed};
+use cloudsync_harness::client::{Load, Sent, send};
+use cloudsync_harness::program::{Up, was_killed};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+const MOMENTS: [&str; 4] = [
+    "before-produce-ack",
+    "between-write-and-mark",
+    "between-mark-and-commit",
+    "during-rebalance",
+];
+
+/// Each moment at least once, then by turns: 10 deaths with `./test` and `./test full`.
+fn deaths() -> u32 {
+    (repetitions() * 2).clamp(4, 10)
+}
+
+#[tokio::test]
+async fn killed_again_and_again_it_loses_nothing() {
+    let seed = seed();
+    let mut choices = StdRng::seed_from_u64(seed);
+    let data = tempfile::tempdir().unwrap();
+    let mut up = Up::new(data.path()).unwrap();
+    let client = stream(&up, seed);
+    let mut hits: BTreeMap<&str, u32> = BTreeMap::new();
+    for death in 0..deaths() {
+        let moment = MOMENTS[death as usize % MOMENTS.len()];
+        let rebalance = moment == "during-rebalance";
+        let times = if rebalance {
+            1
+        } else {
+            choices.random_range(1..6)
+        };
+        up.program
+            .set("CLOUDSYNC_KILL_AT", &format!("{moment}:{times}"));
+        up.program.start().unwrap();
+        if rebalance {
+            // One consumer a group gives its partitions up only when it leaves.
+            up.program.ready(START).await.unwrap();
+            up.program.terminate().unwrap();
+        }
+        let status = up.program.wait(START).await.unwrap();
+        assert!(
+            was_killed(status),
+            "{moment}: {status}\n{}",
+            up.program.tail()
+        );
+        *hits.entry(moment).or_default() += 1;
+    }
+    up.program.set("CLOUDSYNC_KILL_AT", "");
+    for _ in 0..2 {
+        up.program.start().unwrap();
+        up.program.ready(START).await.unwrap();
+        sleep(Duration::from_millis(choices.random_range(0..800))).await;
+        up.program.kill().unwrap();
+        *hits.entry("any").or_default() += 1;
+    }
+    up.program.start().unwrap();
+    up.program.ready(START).await.unwrap();
+    let sent = client.await.unwrap().unwrap();
+    println!(
+        "deaths by moment: {hits:?}; resent by the client: {}",
+        sent.stats.resent
+    );
+    assert!(
+        MOMENTS.iter().all(|moment| hits.contains_key(moment)),
+        "{hits:?}"
+    );
+    assert!(
+        sent.stats.connections > 1,
+        "the client never lost its connection"
+    );
+    let doubled = both_hold(&up, &sent.journal).await;
+    println!(
+        "ids there twice, each sent again across a kill: aws {} azure {}",
+        doubled[0], doubled[1]
+    );
+}
+
+/// A client that goes on through every death: fast enough to keep all parts busy, slow enough to
+/// last through all of them.
+fn stream(up: &Up, seed: u64) -> JoinHandle<anyhow::Result<Sent>> {
+    let load = Load {
+        endpoint: up.endpoint(),
+        prefix: "kill".into(),
+        records: 6_000 * deaths(),
+        keys: 300,
+        resend: 0.05,
+        rate: Some(3_000),
+        seed,
+    };
+    #[expect(clippy::disallowed_methods, reason = "a test awaits its own task")]
+    tokio::spawn(send(load))
+}

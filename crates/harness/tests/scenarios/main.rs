@@ -1,0 +1,20 @@
+//! The rules that hold the tree together, the checker's own check, and the scenarios: real
+//! processes, real streams, and a checker that knows only what the client was told.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says what it saw"
+)]
+
+mod architecture;
+mod file_length;
+
+mod checker;
+
+mod consumers;
+mod destinations;
+mod kills;
+mod resends;
+mod restarts;
+mod support;

@@ -1,0 +1,63 @@
+//! What the scenarios share.
+//!
+//! `CLOUDSYNC_REPEAT` sets how often each fault is tried (`./test`: 5, `./test full`: 10, else 2).
+
+use cloudsync_harness::checker::{Verdict, check};
+use cloudsync_harness::journal::Journal;
+use cloudsync_harness::program::Up;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long a start may take on a busy machine.
+pub(crate) const START: Duration = Duration::from_secs(60);
+/// How long the destinations may need to catch up.
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(120);
+
+/// How often each fault is tried.
+pub(crate) fn repetitions() -> u32 {
+    std::env::var("CLOUDSYNC_REPEAT")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(2)
+}
+
+/// A number that no other run has, for request ids and seeds; printed, so that a run can be told.
+pub(crate) fn seed() -> u64 {
+    let seed = std::env::var("CLOUDSYNC_SEED")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    let seed = seed.unwrap_or_else(rand::random);
+    println!("CLOUDSYNC_SEED={seed}");
+    seed
+}
+
+/// Waits until `directory` holds everything that was acknowledged; returns the last look at it.
+pub(crate) async fn caught_up(directory: &Path, name: &str, journal: &Journal) -> Verdict {
+    let deadline = Instant::now() + CATCH_UP;
+    loop {
+        let verdict = check(directory, name, journal).unwrap();
+        if verdict.lost.is_empty() || Instant::now() > deadline {
+            return verdict;
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Both destinations of `up` hold what was acknowledged, each record of the log once; returns how
+/// many names are there more than once.
+pub(crate) async fn both_hold(up: &Up, journal: &Journal) -> [usize; 2] {
+    let mut doubled = [0; 2];
+    for (at, name) in ["aws", "azure"].into_iter().enumerate() {
+        let verdict = caught_up(&up.data.join(name), name, journal).await;
+        println!("{name}: {}", verdict.summary());
+        let log = up.program.tail();
+        assert!(
+            verdict.is_clean_but_for_resends(),
+            "{name}: {}\n{log}",
+            verdict.summary()
+        );
+        doubled[at] = verdict.doubled.len();
+    }
+    doubled
+}

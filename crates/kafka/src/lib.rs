@@ -1,0 +1,43 @@
+//! The Kafka client: configuration, producer, consumer loop, topics, lag.
+//!
+//! The only package that knows librdkafka. In the order of a record's way through it:
+//! [`settings`] where the log is and how it is used, [`topics`] making the two topics,
+//! [`producer`] a batch in and a result for each of its records out, [`consumer`] records out of
+//! the log with a watermark back into it, [`dead_letter`] what is set aside, [`mod@lag`] how far a
+//! group is behind, [`read`] a whole topic from start to end without a group.
+//!
+//! Every wait is bounded, every queue is bounded, and no blocking call of librdkafka runs on an
+//! async worker.
+
+// 1. where the log is
+pub mod duration;
+pub mod error;
+pub mod settings;
+
+mod client;
+
+// 2. into the log
+pub mod producer;
+pub mod topics;
+
+// 3. out of the log
+pub mod consumer;
+
+// 4. what is set aside, and how far everyone is
+pub mod dead_letter;
+pub mod lag;
+pub mod read;
+
+pub use consumer::commit::{CommitError, Committer};
+pub use consumer::event::{AssignedPartition, Committed, Event, RevokeAck};
+pub use consumer::outcome::{Outcome, Reason, Receipt};
+pub use consumer::partition::{PartitionRecords, PolledRecord};
+pub use consumer::tracker::{CommitTracker, Epoch, TrackerError, Watermark};
+pub use consumer::{Consumer, GroupSettings};
+pub use dead_letter::{DeadLetter, DeadLetterHeaders, DeadLetterProducer};
+pub use error::KafkaError;
+pub use lag::{PartitionLag, lag};
+pub use producer::{Position, ProduceError, ProduceRecord, Producer};
+pub use read::{read_topic, read_topic_with_headers};
+pub use settings::{KafkaSettings, SettingsError};
+pub use topics::{TopicReport, TopicState, ensure_topics};

@@ -1,0 +1,154 @@
+//! A whole topic, from its start to where it ended when the reading began, without a group.
+
+use crate::KafkaError;
+use crate::client::{self, QuietContext, blocking};
+use crate::consumer::partition::PolledRecord;
+use crate::settings::KafkaSettings;
+use bytes::Bytes;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError as NativeError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// librdkafka assigns partitions only to a client with a group's name. Nothing is ever joined or
+/// committed under it.
+const GROUP: &str = "cloudsync-reader";
+/// Longest time without a record before the reading is given up.
+const STALLED: Duration = Duration::from_secs(30);
+/// One poll.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Reads `topic` and gives every record, with its partition, to `visit`: in order within a
+/// partition. Ends at the ends that the partitions had at the beginning, and returns how many
+/// records there were. Dropping the future does not stop the reading at once.
+///
+/// # Errors
+/// [`KafkaError::Unavailable`] when nothing comes for 30 s, [`KafkaError::NoTopic`],
+/// [`KafkaError::Settings`], [`KafkaError::Client`].
+pub async fn read_topic(
+    settings: &KafkaSettings,
+    topic: &str,
+    mut visit: impl FnMut(i32, PolledRecord) + Send + 'static,
+) -> Result<u64, KafkaError> {
+    let (settings, topic) = (settings.clone(), topic.to_owned());
+    let each = move |message: &BorrowedMessage<'_>| visit(message.partition(), copy(message));
+    blocking("reader", move || read(&settings, &topic, each)).await
+}
+
+/// The same with the headers of each record: what [`crate::DeadLetterHeaders::parse`] reads.
+///
+/// # Errors
+/// As [`read_topic`].
+pub async fn read_topic_with_headers(
+    settings: &KafkaSettings,
+    topic: &str,
+    mut visit: impl FnMut(i32, PolledRecord, Vec<(String, Bytes)>) + Send + 'static,
+) -> Result<u64, KafkaError> {
+    let (settings, topic) = (settings.clone(), topic.to_owned());
+    let each = move |message: &BorrowedMessage<'_>| {
+        visit(message.partition(), copy(message), headers(message));
+    };
+    blocking("reader", move || read(&settings, &topic, each)).await
+}
+
+fn read(
+    settings: &KafkaSettings,
+    topic: &str,
+    mut each: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<u64, KafkaError> {
+    settings.validate()?;
+    let mut config = settings.reader(GROUP);
+    config.set("enable.partition.eof", "true");
+    let failed = |source| KafkaError::Client {
+        what: "reader",
+        source,
+    };
+    let reader: BaseConsumer<QuietContext> =
+        config.create_with_context(QuietContext).map_err(failed)?;
+    let count = client::partition_count(&reader, settings, topic, client::ANSWER)?;
+    let mut open = open(&reader, settings, topic, count)?;
+    let (mut records, mut last) = (0u64, Instant::now());
+    while !open.is_empty() {
+        match reader.poll(POLL) {
+            Some(Ok(message)) => {
+                let Some(end) = open.get(&message.partition()).copied() else {
+                    continue;
+                };
+                // What was written since is not asked for.
+                if message.offset() < end {
+                    each(&message);
+                    records += 1;
+                }
+                if message.offset() >= end - 1 {
+                    open.remove(&message.partition());
+                }
+                if records % 1_024 == 0 {
+                    last = Instant::now();
+                }
+            }
+            // The end of the partition, behind markers that are no records.
+            Some(Err(NativeError::PartitionEOF(partition))) => {
+                open.remove(&partition);
+            }
+            Some(Err(error)) => tracing::debug!(%error, topic, "reading"),
+            None => {}
+        }
+        if last.elapsed() > STALLED {
+            let what = format!("{topic}: {} partitions gave nothing for 30 s", open.len());
+            return Err(KafkaError::Unavailable {
+                brokers: settings.brokers.clone(),
+                what,
+            });
+        }
+    }
+    Ok(records)
+}
+
+/// Assigns all partitions that hold something; returns where each one ends.
+fn open(
+    reader: &BaseConsumer<QuietContext>,
+    settings: &KafkaSettings,
+    topic: &str,
+    count: u32,
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+    let starts = client::ends(reader, settings, topic, &partitions, Offset::Beginning)?;
+    let mut ends = client::ends(reader, settings, topic, &partitions, Offset::End)?;
+    ends.retain(|partition, end| starts.get(partition).is_some_and(|start| start < end));
+    let mut list = TopicPartitionList::with_capacity(ends.len());
+    let failed = |error: NativeError| client::unavailable(settings, "reading", &error);
+    for partition in ends.keys() {
+        let start = starts.get(partition).copied().unwrap_or(0);
+        list.add_partition_offset(topic, *partition, Offset::Offset(start))
+            .map_err(failed)?;
+    }
+    if !ends.is_empty() {
+        reader.assign(&list).map_err(failed)?;
+    }
+    Ok(ends)
+}
+
+fn copy(message: &BorrowedMessage<'_>) -> PolledRecord {
+    PolledRecord {
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+    }
+}
+
+fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
+    let Some(headers) = message.headers() else {
+        return Vec::new();
+    };
+    let own = |header: rdkafka::message::Header<'_, &[u8]>| {
+        (
+            header.key.to_owned(),
+            Bytes::copy_from_slice(header.value.unwrap_or_default()),
+        )
+    };
+    headers.iter().map(own).collect()
+}

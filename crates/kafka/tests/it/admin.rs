@@ -1,0 +1,115 @@
+//! Topics, lag, dead letters.
+
+use crate::support::{fill, log};
+use bytes::Bytes;
+use cloudsync_kafka::{
+    DeadLetter, DeadLetterHeaders, DeadLetterProducer, KafkaSettings, PartitionLag, PolledRecord,
+    Position, Producer, Reason, TopicState, ensure_topics, lag, read_topic,
+    read_topic_with_headers,
+};
+use std::sync::mpsc;
+use std::time::SystemTime;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_made_once_and_more_partitions_are_a_warning() {
+    let (_broker, settings) = log().await;
+    let again = ensure_topics(&settings).await.unwrap();
+    let states: Vec<_> = again
+        .iter()
+        .map(|one| (one.topic.as_str(), one.state, one.partitions))
+        .collect();
+    let existed = TopicState::Existed;
+    assert_eq!(
+        states,
+        [("data-topic", existed, 12), ("data-topic-dlq", existed, 4)]
+    );
+    assert!(again.iter().all(|one| one.warning.is_none()));
+    let fewer = KafkaSettings {
+        partitions: 6,
+        ..settings
+    };
+    let reports = ensure_topics(&fewer).await.unwrap();
+    assert!(
+        reports[0]
+            .warning
+            .as_ref()
+            .unwrap()
+            .contains("keys go to the first 6")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_never_committed_lags_by_the_whole_log() {
+    let (_broker, settings) = log().await;
+    let producer = Producer::new(&settings).unwrap();
+    fill(&producer, &settings, 0..1_200).await;
+    let behind = lag(&settings, "nobody").await.unwrap();
+    assert_eq!(behind.len(), 12);
+    let first = PartitionLag {
+        partition: 0,
+        committed: None,
+        start: 0,
+        end: 100,
+    };
+    assert_eq!((behind[0], behind[0].lag()), (first, 100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
+    let (_broker, settings) = log().await;
+    let producer = Producer::new(&settings).unwrap();
+    let dead_letters = DeadLetterProducer::new(producer, &settings);
+    let largest: Bytes = (0..settings.max_record_bytes)
+        .map(|at| ((at * at) >> 7) as u8)
+        .collect();
+    let values = [
+        Some(largest),
+        None,
+        Some(Bytes::from_static(b"not a record")),
+    ];
+    let letters: Vec<DeadLetter> = (0..)
+        .zip(values)
+        .map(|(offset, value)| DeadLetter {
+            original: PolledRecord {
+                offset,
+                timestamp_ms: 0,
+                key: (offset == 1).then(|| Bytes::from_static(b"key")),
+                value,
+            },
+            origin: Position {
+                topic: "data-topic".into(),
+                partition: 11,
+                offset,
+            },
+            group: "aws-sync-group".to_owned(),
+            destination: "aws".to_owned(),
+            reason: Reason::Undecodable,
+            detail: "x".repeat(100_000),
+            failed_at: SystemTime::now(),
+        })
+        .collect();
+    let results = dead_letters.produce(letters.clone()).await;
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    let (found, read) = mpsc::channel();
+    let all = read_topic_with_headers(&settings, &settings.dlq_topic, move |_, record, headers| {
+        let headers = DeadLetterHeaders::parse(&headers).unwrap();
+        found
+            .send((headers.origin.clone(), (record, headers)))
+            .unwrap();
+    });
+    assert_eq!(all.await.unwrap(), 3);
+    let mut read: Vec<_> = read.iter().collect();
+    read.sort_by_key(|(origin, _)| origin.offset);
+    for ((_, (record, headers)), letter) in read.iter().zip(&letters) {
+        assert_eq!(
+            (&record.key, &record.value),
+            (&letter.original.key, &letter.original.value)
+        );
+        assert_eq!(headers.origin, letter.origin);
+        assert_eq!(headers.reason, "undecodable");
+    }
+    let nothing = read_topic(&settings, &settings.topic, |_, _| {})
+        .await
+        .unwrap();
+    assert_eq!(nothing, 0);
+}

@@ -1,0 +1,29 @@
+//! What every role of the program needs around its work: settings from four places, logs, tasks
+//! that are named and awaited, one way to shut down, readiness that says what it waits for and
+//! the endpoint that tells it, the list printed at start, and the test hook that kills.
+
+// 1. before anything runs
+pub mod settings;
+pub mod telemetry;
+
+// 2. while it comes up
+pub mod checklist;
+pub mod ports;
+pub mod readiness;
+
+// 3. while it runs
+pub mod admin;
+pub mod tasks;
+
+// 4. how it ends
+pub mod kill;
+pub mod shutdown;
+pub mod signals;
+
+pub use admin::AdminServer;
+pub use checklist::Checklist;
+pub use kill::{Moment, kill_point};
+pub use ports::{PortOwner, port_owner};
+pub use readiness::{Condition, Readiness};
+pub use shutdown::Shutdown;
+pub use tasks::Tasks;

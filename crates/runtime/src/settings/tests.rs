@@ -1,0 +1,210 @@
+use super::*;
+use serde::Deserialize;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Root {
+    kafka: Kafka,
+    destinations: BTreeMap<String, Destination>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Kafka {
+    brokers: String,
+    partitions: u32,
+    tls: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_id: Option<String>,
+    librdkafka: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Destination {
+    url: String,
+    group: String,
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        let aws = Destination {
+            url: "file:///aws".into(),
+            group: "aws-sync-group".into(),
+        };
+        let destinations = BTreeMap::from([("aws".to_owned(), aws)]);
+        Self {
+            kafka: Kafka::default(),
+            destinations,
+        }
+    }
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        let brokers = "127.0.0.1:9092".to_owned();
+        Self {
+            brokers,
+            partitions: 12,
+            tls: false,
+            client_id: None,
+            librdkafka: BTreeMap::new(),
+        }
+    }
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+const VERBATIM: &[&str] = &["kafka.librdkafka"];
+
+#[test]
+fn each_place_beats_the_one_before_it() {
+    let file = file("[kafka]\nbrokers = \"file:1\"\npartitions = 3\ntls = true\n");
+    let flag = FlagValue {
+        flag: "--brokers",
+        key: "kafka.brokers",
+        value: "flag:1".into(),
+    };
+    let environment = variables(&[
+        ("CLOUDSYNC_KAFKA__BROKERS", "env:1"),
+        ("CLOUDSYNC_KAFKA__PARTITIONS", "4"),
+        ("CLOUDSYNC_DESTINATIONS__AWS__URL", "s3://bucket/prefix"),
+        ("CLOUDSYNC_KILL_AT", "before-produce-ack"),
+        ("CLOUDSYNC_CONFIG", "x.toml"),
+        ("PATH", "/bin"),
+    ]);
+    let sources = Sources {
+        file: Some(file.path()),
+        environment,
+        flags: vec![flag],
+        verbatim: &[],
+    };
+    let root = load(&Root::default(), &sources).unwrap();
+    assert_eq!(root.kafka.brokers, "flag:1");
+    assert_eq!(root.kafka.partitions, 4);
+    assert!(root.kafka.tls);
+    assert_eq!(root.destinations["aws"].url, "s3://bucket/prefix");
+    assert_eq!(root.destinations["aws"].group, "aws-sync-group");
+}
+
+#[test]
+fn a_table_may_come_from_two_places_and_text_fills_any_type() {
+    let file = file("[destinations.gcp]\nurl = \"null://\"\n");
+    let environment = variables(&[
+        ("CLOUDSYNC_DESTINATIONS__GCP__GROUP", "gcp-sync-group"),
+        ("CLOUDSYNC_KAFKA__TLS", "true"),
+        ("CLOUDSYNC_KAFKA__CLIENT_ID", "007"),
+    ]);
+    let sources = Sources {
+        file: Some(file.path()),
+        environment,
+        ..Sources::default()
+    };
+    let root = load(&Root::default(), &sources).unwrap();
+    assert_eq!(root.destinations["gcp"].group, "gcp-sync-group");
+    assert_eq!(root.kafka.client_id.as_deref(), Some("007"));
+    assert!(root.kafka.tls);
+}
+
+#[test]
+fn names_of_another_program_stay_as_they_are() {
+    let file = file("[kafka.librdkafka]\n\"linger.ms\" = 7\nsocket.nagle.disable = true\n");
+    let environment = variables(&[("CLOUDSYNC_KAFKA__LIBRDKAFKA__QUEUED_MIN_MESSAGES", "5")]);
+    let sources = Sources {
+        file: Some(file.path()),
+        environment,
+        verbatim: VERBATIM,
+        flags: Vec::new(),
+    };
+    let root = load(&Root::default(), &sources).unwrap();
+    let names: Vec<_> = root.kafka.librdkafka.into_iter().collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        names,
+        [
+            pair("linger.ms", "7"),
+            pair("queued.min.messages", "5"),
+            pair("socket.nagle.disable", "true"),
+        ]
+    );
+}
+
+#[test]
+fn every_fault_is_named_with_its_key_and_its_place() {
+    let file = file("[kafka]\nbrokerz = \"x\"\n[kaffka]\na = 1\n[destinations.gcp]\nurl = \"u\"\n");
+    let environment = variables(&[
+        ("CLOUDSYNC_KAFKA__PARTITIONS", "many"),
+        ("CLOUDSYNC_DESTINATIONS__AWS__URI", "s3://b"),
+        ("CLOUDSYNC_TYPO", "1"),
+    ]);
+    let flags = vec![FlagValue {
+        flag: "--tls",
+        key: "kafka.tls",
+        value: "maybe".into(),
+    }];
+    let sources = Sources {
+        file: Some(file.path()),
+        environment,
+        flags,
+        verbatim: VERBATIM,
+    };
+    let text = load(&Root::default(), &sources).unwrap_err().to_string();
+    let path = file.path().display();
+    let expected = [
+        "destinations.aws.uri (environment CLOUDSYNC_DESTINATIONS__AWS__URI): \
+         unknown field `uri`, expected `url` or `group`"
+            .to_owned(),
+        format!("destinations.gcp.group (file {path}): is missing"),
+        format!(
+            "kaffka.a (file {path}): unknown field `kaffka`, expected `kafka` or `destinations`"
+        ),
+        format!(
+            "kafka.brokerz (file {path}): unknown field `brokerz`, expected one of `brokers`, \
+             `partitions`, `tls`, `client_id`, `librdkafka`"
+        ),
+        "kafka.partitions (environment CLOUDSYNC_KAFKA__PARTITIONS): \
+         invalid type: string \"many\", expected an integer"
+            .to_owned(),
+        "kafka.tls (flag --tls): invalid type: string \"maybe\", expected a boolean".to_owned(),
+        "typo (environment CLOUDSYNC_TYPO): unknown field `typo`, expected `kafka` or \
+         `destinations`"
+            .to_owned(),
+    ];
+    assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_file_that_is_missing_or_broken_is_a_fault_of_its_own() {
+    let missing = Path::new("/nonexistent/cloudsync.toml");
+    let sources = Sources {
+        file: Some(missing),
+        ..Sources::default()
+    };
+    let text = load(&Root::default(), &sources).unwrap_err().to_string();
+    assert!(
+        text.starts_with("file /nonexistent/cloudsync.toml cannot be read: "),
+        "{text}"
+    );
+
+    let broken = file("[kafka\n");
+    let sources = Sources {
+        file: Some(broken.path()),
+        ..Sources::default()
+    };
+    let text = load(&Root::default(), &sources).unwrap_err().to_string();
+    assert!(
+        text.contains("is not TOML") && text.contains("line 1"),
+        "{text}"
+    );
+}
