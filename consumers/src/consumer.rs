@@ -11,6 +11,7 @@ use crate::dedupe::Dedupe;
 use crate::deliver::{Backoff, Gate};
 use crate::group::{Ended, Member};
 use crate::health::Health;
+use crate::record;
 use crate::settings::{DestinationSettings, WriteMode};
 use crate::sink::{self, OpenError, SegmentSink};
 use crate::worker::Context;
@@ -118,11 +119,8 @@ impl DestinationConsumer {
         if let Err(error) = sink::connect(&deps.settings.url) {
             return refused("url", error.to_string());
         }
-        if deps.settings.mode == WriteMode::Record {
-            return refused(
-                "mode",
-                "record is not in this build; there is: batch".to_owned(),
-            );
+        if deps.settings.concurrency == 0 {
+            return refused("concurrency", "it is at least 1".to_owned());
         }
         if deps.settings.flush_records == 0 || deps.settings.flush_bytes == 0 {
             return refused(
@@ -175,6 +173,7 @@ impl DestinationConsumer {
         let gate = Arc::new(gate);
         let dedupe = Dedupe::new(Arc::clone(&self.deps.store), Arc::clone(&self.counters));
         let dedupe = Arc::new(dedupe);
+        let record = self.record_mode();
         let mut backoff = failures();
         while !self.deps.shutdown.is_draining() {
             let mut group = GroupSettings::new(&settings.group, settings.commit_metadata());
@@ -185,7 +184,7 @@ impl DestinationConsumer {
                     source,
                 })?;
             let consumer = Arc::new(consumer);
-            let context = Arc::new(self.context(&sink, &gate, &dedupe, &consumer));
+            let context = Arc::new(self.context(&sink, &gate, &dedupe, record.clone(), &consumer));
             let began = Instant::now();
             let member = Member::new(context, consumer, self.deps.tasks.clone());
             let error = match member.run(events, &self.deps.shutdown).await {
@@ -232,11 +231,27 @@ impl DestinationConsumer {
         Ok(None)
     }
 
+    fn record_mode(&self) -> Option<Arc<record::Shared>> {
+        let settings = &self.deps.settings;
+        let instance = settings.instance_id.as_deref();
+        let store = Arc::clone(&self.deps.store);
+        (settings.mode == WriteMode::Record).then(|| {
+            let shared = record::Shared::new(
+                store,
+                instance,
+                settings.concurrency,
+                settings.attempt_timeout(),
+            );
+            Arc::new(shared)
+        })
+    }
+
     fn context(
         &self,
         sink: &Arc<dyn SegmentSink>,
         gate: &Arc<Gate>,
         dedupe: &Arc<Dedupe>,
+        record: Option<Arc<record::Shared>>,
         consumer: &Arc<Consumer>,
     ) -> Context {
         let ConsumerDeps {
@@ -264,6 +279,7 @@ impl DestinationConsumer {
             health: self.health.clone(),
             consumer: Arc::downgrade(consumer),
             committer: consumer.committer(),
+            record,
         }
     }
 

@@ -7,6 +7,7 @@
 use crate::chain::{ChainName, Fault};
 use crate::deliver::Backoff;
 use cloudsync_kafka::{DeadLetter, DeadLetterProducer, Position};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +84,7 @@ impl DeadLetters {
 
     fn letter(&self, chain: &ChainName, fault: &Fault) -> DeadLetter {
         let offset = fault.record.offset;
-        let topic = chain.topic.clone();
+        let topic = Arc::clone(&chain.topic);
         DeadLetter {
             original: fault.record.clone(),
             origin: Position {

@@ -5,6 +5,7 @@
 //! way; closing leaves the group the same way.
 
 use crate::health::Health;
+use crate::record;
 use crate::worker::{self, Context};
 use cloudsync_kafka::{AssignedPartition, Consumer, Event, KafkaError, RevokeAck};
 use cloudsync_runtime::{Moment, Shutdown, Tasks, kill_point};
@@ -197,5 +198,8 @@ async fn begin(
             () = revoked.cancelled() => return,
         }
     };
-    worker::run(context, assigned, log, revoked).await;
+    match context.record.clone() {
+        Some(shared) => record::run(context, shared, assigned, log, revoked).await,
+        None => worker::run(context, assigned, log, revoked).await,
+    }
 }

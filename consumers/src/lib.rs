@@ -1,34 +1,45 @@
 //! The consumers: what the log holds reaches every destination that it names.
 //!
 //! A record's way, one file a step: [`poll`] what it is → [`dedupe`] what is known of its id →
-//! [`chain`] judged, into its partition's open segment (`record` mode: a lane by key) →
+//! [`chain`] judged, into its partition's open segment ([`mod@record`] mode: a lane by key) →
 //! [`deliver`] an attempt at the destination's [`sink`], until it succeeds → [`settle`] marked,
 //! settled, committed; or [`dead_letter`] set aside. `worker` drives it for a partition, `group`
-//! gives each partition its worker, [`consumer`] keeps one destination running. [`read_back`]
+//! gives each partition its worker, [`consumer`] keeps one destination running. [`mod@read_back`]
 //! reads what lies there, for ledgers.
 
-// 1. what is set, and what is counted
+// what is set, counted and waited for
 pub mod counters;
 mod health;
 pub mod settings;
 
-// 2. the walk
-pub mod chain;
-pub mod dead_letter;
-pub mod dedupe;
-pub mod deliver;
+// 1. what a record is
 pub mod poll;
-pub mod settle;
 
-// 3. where it ends
+// 2. what is known of its id
+pub mod dedupe;
+
+// 3. judged, and into its partition's open segment; in `record` mode claimed, in its key's lane
+pub mod chain;
+
+pub mod record;
+
+// 4. at the destination
+pub mod deliver;
 pub mod sink;
 
-// 4. who walks it
-pub mod consumer;
-mod group;
+// 5. settled, or set aside
+pub mod settle;
+
+pub mod dead_letter;
+
+// who walks it
 mod worker;
 
-// 5. what lies there
+mod group;
+
+pub mod consumer;
+
+// what lies there
 pub mod read_back;
 
 pub use consumer::{ConsumerDeps, DestinationConsumer, RunError, StartError};

@@ -6,6 +6,8 @@
 
 use crate::chain::reader::{IdentifiedLine, SegmentReader};
 use crate::chain::{ChainName, SegmentName};
+use crate::record::name::ObjectName;
+use crate::record::object;
 use crate::sink::marker::is_own_name;
 use crate::sink::{self, OpenError, SegmentSink, SinkError, chain};
 use cloudsync::identity::{Fingerprint, Id16};
@@ -14,11 +16,12 @@ use std::collections::BTreeMap;
 /// A record as it lies at the destination.
 #[derive(Clone, Copy, Debug)]
 pub struct DeliveredLine<'a> {
-    /// The topic it comes from.
+    /// The topic it comes from; empty where a record lies as an object of its own, which does not
+    /// say.
     pub topic: &'a str,
-    /// The log it comes from.
+    /// The log it comes from; empty in the same case.
     pub log: &'a str,
-    /// Its partition.
+    /// Its partition; -1 in the same case.
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
@@ -132,7 +135,10 @@ pub async fn read_back_log(
             }
             Some(_) => {}
             None if is_own_name(&name) => {}
-            None => read.damage(&name, "no object of a destination has such a name"),
+            None => match ObjectName::parse(&name) {
+                Some(object) => read_object(sink.as_ref(), &object, &mut read, visit).await,
+                None => read.damage(&name, "no object of a destination has such a name"),
+            },
         }
         // One segment is some ten milliseconds of work: let others have their turn.
         tokio::task::yield_now().await;
@@ -178,6 +184,43 @@ async fn read_segment(
         Err(error) => read.damage(&text, &chain(&error)),
     }
     Some(end)
+}
+
+/// Reads the object of one record. It does not say which log it comes from, so it belongs to all.
+async fn read_object(
+    sink: &dyn SegmentSink,
+    name: &ObjectName,
+    read: &mut ReadBack,
+    visit: &mut (dyn FnMut(DeliveredLine<'_>) + Send),
+) {
+    let text = name.to_string();
+    let body = match sink.get(&text).await {
+        Ok(Some(body)) => body,
+        Ok(None) => return read.damage(&text, "it was listed and is gone"),
+        Err(error) => return read.damage(&text, &error.chain()),
+    };
+    read.objects += 1;
+    match object::read(&body) {
+        Ok(found) if found.id == name.id => {
+            let identified = IdentifiedLine {
+                line: found.line,
+                id: found.id,
+            };
+            read.line(&nowhere(), &text, &identified, visit);
+        }
+        Ok(found) => read.damage(&text, &format!("it holds the record {}", found.id)),
+        Err(why) => read.damage(&text, &why),
+    }
+}
+
+/// Where a record comes from that lies as an object of its own: that does not say.
+fn nowhere() -> SegmentName {
+    ChainName {
+        topic: "".into(),
+        log: "".into(),
+        partition: -1,
+    }
+    .segment(0)
 }
 
 // === impl ReadBack ===

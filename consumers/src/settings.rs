@@ -133,7 +133,7 @@ impl DestinationSettings {
         let local = self.url.starts_with("file:") || self.url.starts_with("null:");
         let default = if local { 250 } else { 1_000 };
         self.flush_interval
-            .unwrap_or(Duration::from_millis(default))
+            .unwrap_or_else(|| Duration::from_millis(default))
     }
 
     /// How long one attempt to write may take.
@@ -144,7 +144,7 @@ impl DestinationSettings {
             WriteMode::Record => 8_000,
         };
         self.attempt_timeout
-            .unwrap_or(Duration::from_millis(default))
+            .unwrap_or_else(|| Duration::from_millis(default))
     }
 }
 

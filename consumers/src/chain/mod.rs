@@ -6,22 +6,26 @@
 //! boundary. So whoever reads on from there, after a crash or in the place of another, either
 //! creates the next segment or finds it created: nothing is written twice and nothing left out.
 //!
-//! [`name`] where a segment lies, [`line`] a record as a line, [`segment`] and [`reader`] the
+//! [`name`] where a segment lies, [`mod@line`] a record as a line, [`segment`] and [`reader`] the
 //! bytes, [`start`] where a chain goes on, [`open`] judging and filling (the state machine),
 //! [`closed`] what a segment covers, [`adopt`] a segment found in place.
 
 // 1. what lies at a destination
-pub mod line;
 pub mod name;
-pub mod reader;
+
+pub mod line;
+
 pub mod segment;
+
+pub mod reader;
 
 // 2. where a chain goes on
 pub mod start;
 
 // 3. judging and filling
-pub mod closed;
 pub mod open;
+
+pub mod closed;
 
 // 4. a segment found in place
 pub mod adopt;

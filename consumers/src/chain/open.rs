@@ -260,11 +260,11 @@ impl Chain {
     /// In the place of the segment being uploaded lies `found`, and it is ours: everything below
     /// its end is dropped, the rest is kept with its verdicts, in a segment that starts there.
     /// `lines`: those of the segment being uploaded. The ids written in `found` count as seen.
-    pub fn go_on_behind(&mut self, found: &Found, lines: &[u8]) {
+    /// What is kept closes at the flush timer like anything else, also if nothing more comes.
+    pub fn go_on_behind(&mut self, found: &Found, lines: &[u8], now: Instant) {
         let end = found.header.end;
         let in_flight = self.in_flight.take();
         let open = mem::replace(&mut self.open, Open::at(end));
-        self.open.since = open.since;
         let parts = [
             in_flight
                 .as_ref()
@@ -288,8 +288,8 @@ impl Chain {
             let kept = faults.iter().filter(|fault| fault.record.offset >= end);
             self.open.faults.extend(kept.cloned());
         }
-        if self.open.entries.is_empty() {
-            self.open.since = None;
+        if !self.open.entries.is_empty() {
+            self.open.since = Some(open.since.unwrap_or(now));
         }
         for line in &found.lines {
             self.seen.insert(line.named.id, line.named.fingerprint);

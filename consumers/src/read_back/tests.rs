@@ -7,7 +7,7 @@ use crate::settings::WriteMode;
 use cloudsync::SyncRecord;
 use cloudsync_kafka::PolledRecord;
 use prost::Message;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 fn chain_name() -> ChainName {
@@ -187,7 +187,7 @@ async fn a_copied_object_is_named_wherever_it_lies() {
     let destination = a_destination().await;
     let copy_to = |name: &str| {
         let to = destination.root.join(name);
-        std::fs::create_dir_all(to.parent().unwrap_or(Path::new("/"))).unwrap();
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(file(&destination, 0), to).unwrap();
     };
     let elsewhere = chain_name().segment(9).to_string();

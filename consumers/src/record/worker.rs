@@ -1,23 +1,22 @@
 //! The worker of one assigned partition in `record` mode: drives its lanes.
 //!
-//! One task. At most one claim is on its way; what becomes ready meanwhile makes the next one, so
-//! claims grow to batches by themselves and a single record never waits for company. Only the
-//! first record of a lane is claimed, and only with the permit to write it, so a lease is never
-//! held by something that waits.
+//! One task: it takes records into their lanes, claims what may go (`claiming`), and lets writes,
+//! dead letters and marks run beside each other.
 //!
 //! Revoked, it takes and claims nothing more, lets the attempts under way end, and marks and
 //! settles what they wrote. Whatever it had not settled is read again by whoever comes next.
 
+mod claiming;
+
 use super::Walk;
 use super::attempt::{Attempted, Job, Met};
 use super::finish::{Finish, Written};
-use super::in_flight::Pass;
 use super::lanes::Lanes;
-use super::lease::{Away, Held};
-use crate::chain::closed::subject;
+use super::lease::Held;
 use crate::counters::Counters;
-use crate::poll::{Content, Named, Polled, tenant_of};
-use cloudsync_dedupe::{Claim, LogPosition, Subject};
+use crate::poll::{Content, Polled, tenant_of};
+use claiming::{Claimed, Head};
+use cloudsync_dedupe::{LogPosition, Subject};
 use cloudsync_kafka::{
     AssignedPartition, CommitTracker, Outcome, PartitionRecords, PolledRecord, Reason,
 };
@@ -31,35 +30,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Subjects in one claim.
-const CLAIM: usize = 256;
 /// Records that wait in the lanes.
 const IN_HAND: usize = 2_048;
 /// Offsets between the oldest unsettled one and the newest. It bounds what a crash reads again,
 /// and the memory: a record keeps the batch alive that it came with.
 const SPAN: usize = 65_536;
-/// Longest wait before a busy id is claimed again.
-const BUSY: Duration = Duration::from_millis(250);
-/// Wait for an id that this process works on elsewhere; within the partition its end is seen.
-const SAME_ID: Duration = Duration::from_millis(50);
 /// Longest wait for a destination or a store that takes nothing just now.
 const BLOCKED: Duration = Duration::from_secs(1);
-
-/// A record on its way into a claim.
-struct Head {
-    lane: usize,
-    job: Job,
-    named: Named,
-    subject: Subject,
-    pass: Pass,
-    permit: OwnedSemaphorePermit,
-}
-
-struct Claimed {
-    heads: Vec<Head>,
-    before_sending: Instant,
-    answers: Result<Vec<Claim>, Away>,
-}
 
 /// A job that is back from the destination or from the dead-letter topic.
 struct Ended {
@@ -85,7 +62,7 @@ pub(super) struct Worker {
     lanes: Lanes<Job>,
     claiming: Option<BoxFuture<'static, Claimed>>,
     running: FuturesUnordered<BoxFuture<'static, Ended>>,
-    /// Of these, the ones that write.
+    /// Records that are being claimed, written or set aside.
     writing: usize,
     permit: Option<BoxFuture<'static, Option<OwnedSemaphorePermit>>>,
     spare: Option<OwnedSemaphorePermit>,
@@ -198,177 +175,6 @@ impl Worker {
             }
         }
         self.finish.commit();
-    }
-}
-
-// === impl Worker: claims ===
-
-impl Worker {
-    /// Claims what may go, unless a claim is on its way.
-    fn claim_if_due(&mut self, now: Instant) {
-        if self.claiming.is_some() {
-            return;
-        }
-        let mut heads = Vec::new();
-        while heads.len() < CLAIM
-            && let Some((lane, job)) = self.lanes.next(now)
-        {
-            match &job.polled.content {
-                Content::Undecodable { why, .. } => {
-                    let why = why.clone();
-                    self.set_aside(lane, job, Reason::Undecodable, why);
-                }
-                Content::Record { named, .. } => {
-                    let named = *named;
-                    match self.head(lane, job, named, heads.is_empty(), now) {
-                        Some(head) => heads.push(head),
-                        None if self.permit.is_some() => break,
-                        None => {}
-                    }
-                }
-            }
-        }
-        self.spare = None;
-        if heads.is_empty() {
-            return;
-        }
-        self.writing += heads.len();
-        let walk = Arc::clone(&self.walk);
-        self.claiming = Some(Box::pin(async move {
-            let subjects: Vec<Subject> = heads.iter().map(|head| head.subject).collect();
-            let before_sending = Instant::now();
-            let answers = walk.shared.claims.claim(&subjects).await;
-            Claimed {
-                heads,
-                before_sending,
-                answers,
-            }
-        }));
-    }
-
-    /// Makes `job` ready for a claim; `None`: it is back in its lane.
-    fn head(
-        &mut self,
-        lane: usize,
-        job: Job,
-        named: Named,
-        first: bool,
-        now: Instant,
-    ) -> Option<Head> {
-        self.parked.remove(&lane);
-        // While the destination takes nothing, one record at a time finds out whether it does.
-        let alone = first && self.writing == 0;
-        if !(alone || self.walk.context.gate.is_closed()) {
-            self.lanes.back(lane, job, Some(now + jitter(BLOCKED)));
-            return None;
-        }
-        let Some(pass) = self.walk.shared.in_flight.enter(named.id) else {
-            self.parked.insert(lane);
-            self.lanes.back(lane, job, Some(now + SAME_ID));
-            return None;
-        };
-        let writes = &self.walk.shared.writes;
-        let permit = self
-            .spare
-            .take()
-            .or_else(|| Arc::clone(writes).try_acquire_owned().ok());
-        let Some(permit) = permit else {
-            let writes = Arc::clone(writes);
-            // One that waits already keeps its place.
-            self.permit
-                .get_or_insert_with(|| Box::pin(async move { writes.acquire_owned().await.ok() }));
-            self.lanes.back(lane, job, None);
-            return None;
-        };
-        let subject = subject(named, self.walk.chain.partition, job.polled.offset());
-        Some(Head {
-            lane,
-            job,
-            named,
-            subject,
-            pass,
-            permit,
-        })
-    }
-
-    fn claimed(&mut self, claimed: Claimed) {
-        let Claimed {
-            heads,
-            before_sending,
-            answers,
-        } = claimed;
-        match answers {
-            Ok(answers) => {
-                self.resume();
-                for (head, answer) in heads.into_iter().zip(answers) {
-                    self.answered(head, answer, before_sending);
-                }
-                self.finish.commit();
-            }
-            Err(Away) if self.walk.context.sink.is_conditional() => {
-                let bypassed = heads.len() as u64;
-                Counters::add(&self.walk.context.counters.dedupe_bypassed, bypassed);
-                for head in heads {
-                    self.write(head, None);
-                }
-            }
-            Err(Away) => {
-                self.pause();
-                for head in heads {
-                    self.wait(head, jitter(BLOCKED));
-                }
-            }
-        }
-    }
-
-    fn answered(&mut self, head: Head, answer: Claim, before_sending: Instant) {
-        match answer {
-            Claim::Granted(lease) | Claim::Mine(lease) | Claim::TakenOver(lease) => {
-                self.write(head, Some(Held::new(lease, before_sending)));
-            }
-            Claim::Done { position } | Claim::DeadLettered { position } => {
-                let counters = &self.walk.context.counters;
-                let again = position == head.subject.position;
-                Counters::add(&counters.redelivered, u64::from(again));
-                Counters::add(&counters.duplicates, u64::from(!again));
-                self.writing -= 1;
-                self.finish
-                    .settle(head.job.polled.offset(), Outcome::Duplicate);
-                self.lanes.done(head.lane);
-            }
-            Claim::Conflict { stored } => {
-                let detail = format!(
-                    "id {} was used before with fingerprint {stored}; this record has {}",
-                    head.named.id, head.named.fingerprint
-                );
-                self.writing -= 1;
-                self.set_aside(head.lane, head.job, Reason::IdConflict, detail);
-            }
-            Claim::Busy { remaining } => self.wait(head, jitter(remaining.min(BUSY))),
-        }
-    }
-
-    /// Back into the lane: no claim, no pass, no permit.
-    fn wait(&mut self, head: Head, wait: Duration) {
-        self.writing -= 1;
-        self.lanes
-            .back(head.lane, head.job, Some(Instant::now() + wait));
-    }
-
-    fn pause(&mut self) {
-        if !self.paused {
-            self.paused = true;
-            self.walk.context.health.destination(Some(
-                "the dedupe store, because the destination recognises no duplicate".to_owned(),
-            ));
-        }
-    }
-
-    fn resume(&mut self) {
-        if self.paused {
-            self.paused = false;
-            self.walk.context.health.destination(None);
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::sink::chain as error_chain;
 use bytes::Bytes;
 use cloudsync_kafka::Receipt;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// The log brings nothing more if it brought nothing for so long.
 const QUIET: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ impl Worker {
             alarm: "segment_failed",
             why: format!("cannot read back our own {name}: {}", error_chain(&error)),
         })?;
-        self.chain.go_on_behind(&found, &lines);
+        self.chain.go_on_behind(&found, &lines, Instant::now());
         tracing::info!(segment = %name, end = found.header.end, records, "segment found in place");
         let subjects = found.subjects();
         let marked = self.context.dedupe.mark(&subjects).await;

@@ -60,6 +60,9 @@ async fn begin(
         .as_ref()
         .map(|c| (c.offset, c.metadata.as_str()));
     let start = match start::of_commit(committed, &context.commit_metadata) {
+        Commit::Boundary(position) if position > assigned.log_end => {
+            return Err(rewound(context, position, assigned.log_end));
+        }
         Commit::Boundary(position) => Start::At {
             position,
             ahead: Vec::new(),
@@ -147,6 +150,19 @@ impl Worker {
                 () = self.revoked.cancelled() => return Err(Halt::Revoked),
             }
         }
+    }
+}
+
+/// Reading on from the log's start would pass its records off as met before.
+fn rewound(context: &Context, committed: i64, log_end: i64) -> Halt {
+    let why = format!(
+        "the group committed offset {committed}, but the log ends at {log_end}: it was made anew \
+         or cut off; this log needs another group and another prefix (destinations.{}.url)",
+        context.destination
+    );
+    Halt::Stopped {
+        alarm: "foreign_chain",
+        why,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::dedupe::Dedupe;
 use crate::deliver::Gate;
 use crate::health::Health;
 use crate::poll::Polled;
+use crate::record;
 use crate::settle::Settle;
 use crate::sink::SegmentSink;
 use cloudsync_kafka::{Committer, Consumer, PartitionRecords};
@@ -53,6 +54,8 @@ pub(crate) struct Context {
     /// The group's member; it goes when it is closed, and then there is nothing left to ask.
     pub(crate) consumer: Weak<Consumer>,
     pub(crate) committer: Committer,
+    /// What the partitions share in `record` mode; `None` in `batch` mode.
+    pub(crate) record: Option<Arc<record::Shared>>,
 }
 
 /// Why a worker goes no further.

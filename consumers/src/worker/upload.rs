@@ -3,7 +3,7 @@
 use super::Context;
 use crate::chain::segment::seal;
 use crate::chain::{ClosedSegment, SegmentName};
-use crate::sink::{Create, SinkError};
+use crate::sink::Create;
 use bytes::Bytes;
 use cloudsync_dedupe::Subject;
 use cloudsync_runtime::{Moment, kill_point};
@@ -127,6 +127,6 @@ pub(super) async fn get(
     name: &str,
     give_up: &CancellationToken,
 ) -> Option<Option<Bytes>> {
-    let attempt = || async { Ok::<_, SinkError>(context.sink.get(name).await?) };
+    let attempt = || context.sink.get(name);
     context.gate.until_done(give_up, attempt).await
 }

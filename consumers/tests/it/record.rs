@@ -539,11 +539,16 @@ async fn a_store_that_is_away_stops_nothing_here_and_learns_it_later() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_no_duplicate_is_recognised_nothing_goes_on_without_the_store() {
     let (place, store) = (Place::new().await, Door::new(LEASE));
-    let settings = DestinationSettings { url: "null://".into(), ..place.settings() };
+    let settings = DestinationSettings {
+        url: "null://".into(),
+        ..place.settings()
+    };
     store.shut.store(true, Ordering::Relaxed);
     let unique = records(0..300, 100);
     place.produce(&unique).await;
-    let member = place.log.consume(settings, &(Arc::clone(&store) as Arc<dyn DedupeStore>));
+    let member = place
+        .log
+        .consume(settings, &(Arc::clone(&store) as Arc<dyn DedupeStore>));
     member.waits_for("the dedupe store").await;
     store.refuse_marks.store(true, Ordering::Relaxed);
     store.shut.store(false, Ordering::Relaxed);
@@ -554,12 +559,19 @@ async fn where_no_duplicate_is_recognised_nothing_goes_on_without_the_store() {
         held = store.stats().await.unwrap().in_progress;
         sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!((place.behind().await, get(&member.counters.polled)), (300, 0));
+    assert_eq!(
+        (place.behind().await, get(&member.counters.polled)),
+        (300, 0)
+    );
     store.refuse_marks.store(false, Ordering::Relaxed);
     place.settled().await;
     let counters = member.drain().await;
     assert_eq!(counters.tally().count, 300);
-    assert_eq!(store.completed.lock().len(), 300, "nothing was written twice");
+    assert_eq!(
+        store.completed.lock().len(),
+        300,
+        "nothing was written twice"
+    );
     assert_eq!(get(&counters.dedupe_bypassed), 0);
 }
 
@@ -643,4 +655,29 @@ async fn a_group_that_wrote_segments_does_not_go_on_with_objects() {
     member.waits_for("destination_changed").await;
     member.drain().await;
     place.holds(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn measure_records_to_objects() {
+    let unique = records(0..20_000, 1_000);
+    for null in [true, false] {
+        let (place, store) = (Place::new().await, Door::new(LEASE));
+        place.produce(&unique).await;
+        let mut settings = place.settings();
+        if null {
+            settings.url = "null://".into();
+        }
+        let began = tokio::time::Instant::now();
+        let store = Arc::clone(&store) as Arc<dyn DedupeStore>;
+        let member = place.log.consume(settings.clone(), &store);
+        until("all settled", || get(&member.counters.polled) == 20_000).await;
+        let took = began.elapsed();
+        member.drain().await;
+        let rate = 20_000.0 / took.as_secs_f64();
+        println!(
+            "{}: {rate:.0} records/s from the first poll on",
+            settings.url
+        );
+    }
 }

@@ -14,12 +14,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Where the program of this build lies: `CLOUDSYNC_BIN`, or beside the running test.
+/// Where the program of this build lies: `TEST_PROGRAM`, or beside the running test.
 ///
 /// # Errors
 /// When it has not been built.
 pub fn binary() -> anyhow::Result<PathBuf> {
-    if let Some(path) = std::env::var_os("CLOUDSYNC_BIN") {
+    if let Some(path) = std::env::var_os("TEST_PROGRAM") {
         return Ok(PathBuf::from(path));
     }
     let test = std::env::current_exe()?;

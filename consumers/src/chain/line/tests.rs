@@ -79,7 +79,11 @@ fn payloads_stand_as_json_as_text_or_as_base64() {
     }
     let deep = format!("{}{}", "[".repeat(101), "]".repeat(101));
     assert!(!is_one_line_of_json(&deep));
-    assert!(is_one_line_of_json(&deep[1..201]));
+    assert!(is_one_line_of_json(&format!(
+        "{}{}",
+        "[".repeat(100),
+        "]".repeat(100)
+    )));
     assert!(is_one_line_of_json(&format!("\"{}\"", "[".repeat(500))));
 }
 
@@ -104,7 +108,7 @@ proptest! {
         let text = line_of(&record, offset, timestamp_ms);
         prop_assert_eq!(text.find('\n'), Some(text.len() - 1));
         let line: Line<'_> = serde_json::from_str(&text).unwrap();
-        prop_assert_eq!(line.payload().unwrap().into_owned(), payload.clone());
+        prop_assert_eq!(line.payload().unwrap().into_owned(), payload.as_slice());
         prop_assert_eq!(line.fingerprint(), Some(Fingerprint::of(&payload, &content_type)));
         prop_assert_eq!(line.offset, offset);
         prop_assert_eq!((&*line.id, &*line.key, &*line.tenant), (&*id, &*key, &*tenant));

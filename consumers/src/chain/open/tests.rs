@@ -315,7 +315,10 @@ impl World {
                 let end = found.header.end;
                 worker
                     .chain
-                    .go_on_behind(&found, &raw_lines(&ours).unwrap());
+                    .go_on_behind(&found, &raw_lines(&ours).unwrap(), Instant::now());
+                // What is left must not wait for a record that may never come.
+                let left = worker.chain.in_hand().next().is_some();
+                assert_eq!(worker.chain.deadline().is_some(), left);
                 let mut marks = found.subjects();
                 if self.rules == Rules::MarkAllThatAFoundSegmentCovers {
                     let covered = segment.entries.iter().filter(|entry| entry.offset < end);

@@ -97,6 +97,10 @@ impl Stack {
             ended: Mutex::new(ended),
             ended_sender,
         };
+        // Nothing is ready before every part has been started and says for itself.
+        let starting = stack
+            .readiness
+            .condition("start", "its parts to be started");
         for name in &roles.consumers {
             start::check_destination(settings, name)?;
         }
@@ -116,6 +120,7 @@ impl Stack {
         for name in &roles.consumers {
             stack.start_consumer(settings, name)?;
         }
+        starting.ready();
         Ok(stack)
     }
 

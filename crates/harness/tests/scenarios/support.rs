@@ -1,6 +1,6 @@
 //! What the scenarios share.
 //!
-//! `CLOUDSYNC_REPEAT` sets how often each fault is tried (`./test`: 5, `./test full`: 10, else 2).
+//! `TEST_REPEAT` sets how often each fault is tried (`./test`: 5, `./test full`: 10, else 2).
 
 use cloudsync_harness::checker::{Verdict, check};
 use cloudsync_harness::journal::Journal;
@@ -16,7 +16,7 @@ pub(crate) const CATCH_UP: Duration = Duration::from_secs(120);
 
 /// How often each fault is tried.
 pub(crate) fn repetitions() -> u32 {
-    std::env::var("CLOUDSYNC_REPEAT")
+    std::env::var("TEST_REPEAT")
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(2)
@@ -24,11 +24,9 @@ pub(crate) fn repetitions() -> u32 {
 
 /// A number that no other run has, for request ids and seeds; printed, so that a run can be told.
 pub(crate) fn seed() -> u64 {
-    let seed = std::env::var("CLOUDSYNC_SEED")
-        .ok()
-        .and_then(|n| n.parse().ok());
+    let seed = std::env::var("TEST_SEED").ok().and_then(|n| n.parse().ok());
     let seed = seed.unwrap_or_else(rand::random);
-    println!("CLOUDSYNC_SEED={seed}");
+    println!("TEST_SEED={seed}");
     seed
 }
 
