@@ -242,6 +242,29 @@ impl Program {
             .matches(text)
             .count()
     }
+
+    /// Waits until `text` stands in what it wrote `times` times.
+    ///
+    /// # Errors
+    /// When the process ends first, or `patience` does.
+    pub async fn wait_until_wrote(
+        &mut self,
+        text: &str,
+        times: usize,
+        patience: Duration,
+    ) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        while self.wrote(text) < times {
+            if let Some(status) = self.exited()? {
+                bail!("the program ended with {status} before {text:?}\n{}", self.tail());
+            }
+            if Instant::now() > deadline {
+                bail!("no {text:?} after {patience:?}\n{}", self.tail());
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Program {

@@ -10,6 +10,9 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+/// What the program logs when a consumer has got its partitions.
+const ASSIGNED: &str = "partitions assigned";
+
 const MOMENTS: [&str; 4] = [
     "before-produce-ack",
     "between-write-and-mark",
@@ -40,10 +43,12 @@ async fn killed_again_and_again_it_loses_nothing() {
         };
         up.program
             .set("CLOUDSYNC_KILL_AT", &format!("{moment}:{times}"));
+        let assigned = up.program.wrote(ASSIGNED);
         up.program.start().unwrap();
         if rebalance {
-            // One consumer a group gives its partitions up only when it leaves.
-            up.program.ready(START).await.unwrap();
+            // One consumer a group gives its partitions up only when it leaves, and then only if
+            // it has some.
+            up.program.wait_until_wrote(ASSIGNED, assigned + 1, START).await.unwrap();
             up.program.terminate().unwrap();
         }
         let status = up.program.wait(START).await.unwrap();
