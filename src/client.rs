@@ -39,21 +39,21 @@ use tonic::transport::{Channel, Endpoint};
 pub struct ClientSettings {
     /// Where the gateway listens, for example `http://127.0.0.1:50051`.
     pub endpoint: String,
-    /// Most records without a verdict; beyond them [`RecordSender::send`] waits. [10,000]
+    /// Most records without a verdict; beyond them [`RecordSender::send`] waits. Default 10,000.
     pub window_records: usize,
-    /// Most bytes without a verdict, likewise. [32 MiB]
+    /// Most bytes without a verdict, likewise. Default 32 MiB.
     pub window_bytes: usize,
-    /// Most records of one batch. [256]
+    /// Most records of one batch. Default 256.
     pub batch_records: usize,
-    /// Longest wait to fill a batch. [1 ms]
+    /// Longest wait to fill a batch. Default 1 ms.
     pub linger: Duration,
-    /// Longest time to open a connection. [5 s]
+    /// Longest time to open a connection. Default 5 s.
     pub connect_timeout: Duration,
-    /// First wait before connecting again; it doubles, with full jitter. [50 ms]
+    /// First wait before connecting again; it doubles, with full jitter. Default 50 ms.
     pub backoff_start: Duration,
-    /// Longest wait before connecting again. [5 s]
+    /// Longest wait before connecting again. Default 5 s.
     pub backoff_limit: Duration,
-    /// Ends the stream with [`ClientError::GaveUp`] when nothing got a verdict for so long. [5 min]
+    /// Ends the stream with [`ClientError::GaveUp`] when nothing got a verdict for so long. Default 5 min.
     pub give_up_after: Duration,
 }
 

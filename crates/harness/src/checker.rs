@@ -163,18 +163,9 @@ pub fn check(directory: &Path, name: &str, journal: &Journal) -> anyhow::Result<
             Err(error) => verdict.broken_chains.push(format!("{shown}: {error:#}")),
         }
     }
-    for chain in chains.values() {
-        for pair in chain.windows(2) {
-            if pair[0].end != pair[1].start {
-                let (before, behind) = (&pair[0], &pair[1]);
-                let gap = format!(
-                    "{} ends at {}, {} follows",
-                    before.shown, before.end, behind.shown
-                );
-                verdict.broken_chains.push(gap);
-            }
-        }
-    }
+    verdict
+        .broken_chains
+        .extend(chains.values().flat_map(|chain| gaps(chain)));
     for (wanted, entry) in journal.entries() {
         let here = entry.destinations.is_empty() || entry.destinations.iter().any(|d| d == name);
         if entry.acked > 0 && here && !found.contains_key(wanted) {
@@ -186,6 +177,19 @@ pub fn check(directory: &Path, name: &str, journal: &Journal) -> anyhow::Result<
         .filter(|(_, places)| places.len() > 1)
         .collect();
     Ok(verdict)
+}
+
+/// Where a chain's segments do not join.
+fn gaps(chain: &[Link]) -> Vec<String> {
+    let joints = chain.windows(2).filter(|pair| pair[0].end != pair[1].start);
+    let gap = |pair: &[Link]| {
+        let (before, behind) = (&pair[0], &pair[1]);
+        format!(
+            "{} ends at {}, {} follows",
+            before.shown, before.end, behind.shown
+        )
+    };
+    joints.map(gap).collect()
 }
 
 fn note(

@@ -256,7 +256,10 @@ impl Program {
         let deadline = Instant::now() + patience;
         while self.wrote(text) < times {
             if let Some(status) = self.exited()? {
-                bail!("the program ended with {status} before {text:?}\n{}", self.tail());
+                bail!(
+                    "the program ended with {status} before {text:?}\n{}",
+                    self.tail()
+                );
             }
             if Instant::now() > deadline {
                 bail!("no {text:?} after {patience:?}\n{}", self.tail());

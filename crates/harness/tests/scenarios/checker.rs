@@ -2,14 +2,15 @@
 
 use cloudsync_harness::checker::{check, segments};
 use cloudsync_harness::client::{Load, send};
+use cloudsync_harness::journal::Journal;
 use cloudsync_harness::program::Up;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
-#[tokio::test]
-async fn each_fault_made_by_hand_is_found() {
-    let data = tempfile::tempdir().unwrap();
-    let mut up = Up::new(data.path()).unwrap();
+/// Two thousand records in both destinations, and nothing running any more.
+async fn delivered(data: &Path) -> Journal {
+    let mut up = Up::new(data).unwrap();
     up.program.start().unwrap();
     up.program.ready(Duration::from_secs(60)).await.unwrap();
     let load = Load {
@@ -22,12 +23,7 @@ async fn each_fault_made_by_hand_is_found() {
         seed: 1,
     };
     let journal = send(load).await.unwrap().journal;
-    up.program.terminate().unwrap();
-    up.program.wait(Duration::from_secs(20)).await.unwrap();
-    // A stop drains: start once more so that the rest arrives, then stop for good.
-    up.program.start().unwrap();
-    up.program.ready(Duration::from_secs(60)).await.unwrap();
-    let aws = data.path().join("aws");
+    let aws = data.join("aws");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while !check(&aws, "aws", &journal).unwrap().is_clean() {
         assert!(
@@ -38,7 +34,14 @@ async fn each_fault_made_by_hand_is_found() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     up.program.kill().unwrap();
+    journal
+}
 
+#[tokio::test]
+async fn each_fault_made_by_hand_is_found() {
+    let data = tempfile::tempdir().unwrap();
+    let journal = delivered(data.path()).await;
+    let aws = data.path().join("aws");
     let victim = segments(&aws).unwrap().pop().unwrap();
     let whole = fs::read(&victim).unwrap();
     fs::remove_file(&victim).unwrap();

@@ -48,7 +48,10 @@ async fn killed_again_and_again_it_loses_nothing() {
         if rebalance {
             // One consumer a group gives its partitions up only when it leaves, and then only if
             // it has some.
-            up.program.wait_until_wrote(ASSIGNED, assigned + 1, START).await.unwrap();
+            up.program
+                .wait_until_wrote(ASSIGNED, assigned + 1, START)
+                .await
+                .unwrap();
             up.program.terminate().unwrap();
         }
         let status = up.program.wait(START).await.unwrap();
@@ -61,10 +64,7 @@ async fn killed_again_and_again_it_loses_nothing() {
     }
     up.program.set("CLOUDSYNC_KILL_AT", "");
     for _ in 0..2 {
-        up.program.start().unwrap();
-        up.program.ready(START).await.unwrap();
-        sleep(Duration::from_millis(choices.random_range(0..800))).await;
-        up.program.kill().unwrap();
+        kill_at_any_moment(&mut up, &mut choices).await;
         *hits.entry("any").or_default() += 1;
     }
     up.program.start().unwrap();
@@ -87,6 +87,13 @@ async fn killed_again_and_again_it_loses_nothing() {
         "ids there twice, each sent again across a kill: aws {} azure {}",
         doubled[0], doubled[1]
     );
+}
+
+async fn kill_at_any_moment(up: &mut Up, choices: &mut StdRng) {
+    up.program.start().unwrap();
+    up.program.ready(START).await.unwrap();
+    sleep(Duration::from_millis(choices.random_range(0..800))).await;
+    up.program.kill().unwrap();
 }
 
 /// A client that goes on through every death: fast enough to keep all parts busy, slow enough to
