@@ -130,6 +130,28 @@ pub fn check(directory: &Path, name: &str, journal: &Journal) -> anyhow::Result<
     files.sort();
     for file in &files {
         let shown = file.display().to_string();
+        if !is_segment(file) {
+            match read_object(file) {
+                Ok(line) => {
+                    let place = Place {
+                        log: shown,
+                        partition: -1,
+                        offset: line.offset,
+                    };
+                    note(
+                        line,
+                        place,
+                        name,
+                        journal,
+                        &mut verdict,
+                        &mut found,
+                        &mut places,
+                    );
+                }
+                Err(error) => verdict.broken_chains.push(format!("{shown}: {error:#}")),
+            }
+            continue;
+        }
         match read_segment(file) {
             Ok((header, lines)) => {
                 let Header {
@@ -239,29 +261,13 @@ fn read_segment(path: &Path) -> anyhow::Result<(Header, Vec<OwnedLine>)> {
     let header: Header = serde_json::from_slice(header).context("header")?;
     let mut lines = Vec::new();
     for line in BufReader::new(zstd::stream::Decoder::new(&bytes[..])?).lines() {
-        let line = line?;
-        let line: Line<'_> = serde_json::from_str(&line).context("line")?;
+        let line = read_line(&line?)?;
         ensure!(
             (header.start..header.end).contains(&line.offset),
             "offset {}",
             line.offset
         );
-        let payload = match (line.payload, line.text, line.base64) {
-            (Some(json), None, None) => json.get().as_bytes().to_vec(),
-            (None, Some(text), None) => text.into_bytes(),
-            (None, None, Some(text)) => decode_base64(&text)?,
-            _ => bail!("not exactly one of payload, text and base64"),
-        };
-        let name = Name {
-            tenant: line.tenant,
-            key: line.key,
-            id: line.id,
-        };
-        lines.push(OwnedLine {
-            offset: line.offset,
-            name,
-            payload,
-        });
+        lines.push(line);
     }
     ensure!(
         lines.len() == header.lines,
@@ -274,6 +280,34 @@ fn read_segment(path: &Path) -> anyhow::Result<(Header, Vec<OwnedLine>)> {
         "offsets out of order"
     );
     Ok((header, lines))
+}
+
+/// One record as an object of its own: `t=<tenant>/<2 hex>/<identity>.json`.
+fn read_object(path: &Path) -> anyhow::Result<OwnedLine> {
+    let text = fs::read_to_string(path)?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    ensure!(!line.contains('\n'), "more than one line");
+    read_line(line)
+}
+
+fn read_line(line: &str) -> anyhow::Result<OwnedLine> {
+    let line: Line<'_> = serde_json::from_str(line).context("line")?;
+    let payload = match (line.payload, line.text, line.base64) {
+        (Some(json), None, None) => json.get().as_bytes().to_vec(),
+        (None, Some(text), None) => text.into_bytes(),
+        (None, None, Some(text)) => decode_base64(&text)?,
+        _ => bail!("not exactly one of payload, text and base64"),
+    };
+    let name = Name {
+        tenant: line.tenant,
+        key: line.key,
+        id: line.id,
+    };
+    Ok(OwnedLine {
+        offset: line.offset,
+        name,
+        payload,
+    })
 }
 
 fn decode_base64(text: &str) -> anyhow::Result<Vec<u8>> {
@@ -294,7 +328,7 @@ fn decode_base64(text: &str) -> anyhow::Result<Vec<u8>> {
     Ok(out)
 }
 
-/// Every segment below `directory`.
+/// Every segment and every object of a record below `directory`.
 ///
 /// # Errors
 /// When a directory cannot be read.
@@ -303,6 +337,16 @@ pub fn segments(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     list(directory, &mut files)?;
     files.sort();
     Ok(files)
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.to_string_lossy().ends_with(".ndjson.zst")
+}
+
+fn is_object(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "json")
+        && path.to_string_lossy().contains("/t=")
 }
 
 fn list(directory: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
@@ -315,7 +359,7 @@ fn list(directory: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             list(&path, files)?;
-        } else if path.to_string_lossy().ends_with(".ndjson.zst") {
+        } else if is_segment(&path) || is_object(&path) {
             files.push(path);
         }
     }
