@@ -9,8 +9,13 @@ use crate::say;
 use cloudsync::client::StreamStats;
 use cloudsync::{Client, ClientError, ClientSettings};
 use serde::Serialize;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
 
+/// How often it is told that no answer comes.
+const TELL: Duration = Duration::from_secs(5);
 /// Most complaints that are printed.
 const COMPLAINTS: u64 = 100;
 
@@ -50,9 +55,8 @@ pub(super) async fn run(args: &SendArgs) -> Result<(), Failure> {
             say::note(text);
         }
     };
-    let result = Feed::new(None, &counts, &mut complain)
-        .run(&mut input, &client, 0.0)
-        .await;
+    let feed = Feed::new(None, &counts, &mut complain).run(&mut input, &client, 0.0);
+    let result = telling(feed, &counts, &args.endpoint).await;
     if complaints > COMPLAINTS {
         say::note(format_args!(
             "… and {} more",
@@ -66,6 +70,30 @@ pub(super) async fn run(args: &SendArgs) -> Result<(), Failure> {
         return Err(Failure::Told);
     }
     Ok(())
+}
+
+/// `feed`, telling now and then that it waits, if it does.
+async fn telling<T>(feed: impl Future<Output = T>, counts: &Counts, endpoint: &str) -> T {
+    let mut feed = pin!(feed);
+    let answered = || counts.acked.load(Ordering::Relaxed) + counts.refused.load(Ordering::Relaxed);
+    let mut before = 0;
+    loop {
+        tokio::select! {
+            result = &mut feed => return result,
+            () = sleep(TELL) => {}
+        }
+        let waiting = counts
+            .sent
+            .load(Ordering::Relaxed)
+            .saturating_sub(answered());
+        if waiting > 0 && answered() == before {
+            let waiting = grouped(waiting);
+            say::note(format_args!(
+                "no answer from {endpoint} yet: {waiting} records wait and are sent again"
+            ));
+        }
+        before = answered();
+    }
 }
 
 impl From<FeedError> for Failure {

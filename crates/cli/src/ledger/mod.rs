@@ -57,7 +57,7 @@ pub struct Ledger {
     #[serde(skip)]
     pub faults: Faults,
     /// What is wrong and is nobody's id: sums that do not hold, objects that cannot be read.
-    #[serde(skip)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
 }
 

@@ -132,6 +132,7 @@ fn verdict(ledger: &Ledger) -> String {
             (sum(|d| d.lost), "lost"),
             (sum(|d| d.doubled), "doubled"),
             (sum(|d| d.altered), "altered"),
+            (ledger.problems.len() as u64, "objects or sums at fault"),
         ];
         let counts: Vec<String> = counts
             .iter()

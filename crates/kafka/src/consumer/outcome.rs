@@ -1,4 +1,5 @@
-//! How a record ended at one destination: the only thing that settles an offset.
+//! How a record ended at one destination: what settles its offset (a segment's receipt, for all
+//! that it covers at once, is the other thing that does).
 
 use std::fmt;
 use std::sync::Arc;
