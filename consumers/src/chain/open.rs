@@ -45,6 +45,8 @@ pub struct Chain {
     seen: HashMap<Id16, Fingerprint>,
     /// Starts of segments that were listed ahead of the open one, in order.
     ahead: VecDeque<i64>,
+    /// The segment being uploaded was cut at the first of those.
+    cut_in_flight: bool,
     times: TimeText,
 }
 
@@ -74,6 +76,7 @@ impl Chain {
             in_flight: None,
             seen: HashMap::new(),
             ahead: ahead.into(),
+            cut_in_flight: false,
             times: TimeText::default(),
         };
         chain.pass_ahead();
@@ -199,7 +202,7 @@ impl Chain {
     /// Whether the open segment takes no more.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.open.cut || self.is_filled(self.open.bytes, self.open.end)
+        self.cut_in_flight || self.open.cut || self.is_filled(self.open.bytes, self.open.end)
     }
 
     /// Whether the open segment shall close now. It cannot while another is being uploaded.
@@ -226,7 +229,12 @@ impl Chain {
         }
         let next = Open::at(self.open.end);
         let closed = mem::replace(&mut self.open, next);
-        self.pass_ahead();
+        // Cut where a listed segment starts: whether ours ends there is known only with the answer
+        // to its upload. Until then the bound stays and nothing is taken behind it.
+        self.cut_in_flight = closed.cut;
+        if !closed.cut {
+            self.pass_ahead();
+        }
         let segment = Arc::new(ClosedSegment {
             name: self.name.segment(closed.start),
             end: closed.end,
@@ -240,6 +248,8 @@ impl Chain {
     /// The segment being uploaded lies at the destination. Its ids count as seen until
     /// [`forget`](Self::forget).
     pub fn created(&mut self) -> Option<Arc<ClosedSegment>> {
+        self.cut_in_flight = false;
+        self.pass_ahead();
         self.in_flight.take()
     }
 
@@ -264,6 +274,7 @@ impl Chain {
     pub fn go_on_behind(&mut self, found: &Found, lines: &[u8], now: Instant) {
         let end = found.header.end;
         let in_flight = self.in_flight.take();
+        self.cut_in_flight = false;
         let open = mem::replace(&mut self.open, Open::at(end));
         let parts = [
             in_flight

@@ -5,7 +5,7 @@
 //! objects with its own few lines over zstd and JSON, so a fault in the program's reader cannot
 //! hide a fault of its writer.
 
-use crate::journal::{Journal, Name};
+use crate::journal::{Entry, Journal, Name};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -121,70 +121,26 @@ impl Verdict {
 /// # Errors
 /// When the directory cannot be read.
 pub fn check(directory: &Path, name: &str, journal: &Journal) -> anyhow::Result<Verdict> {
-    let mut verdict = Verdict::default();
-    let mut found: HashMap<Name, Vec<Place>> = HashMap::new();
-    let mut places: HashSet<Place> = HashSet::new();
-    let mut chains: BTreeMap<(String, i32), Vec<Link>> = BTreeMap::new();
-    let mut files = Vec::new();
-    list(directory, &mut files)?;
-    files.sort();
-    for file in &files {
-        let shown = file.display().to_string();
-        if !is_segment(file) {
-            match read_object(file) {
-                Ok(line) => {
-                    let place = Place {
-                        log: shown,
-                        partition: -1,
-                        offset: line.offset,
-                    };
-                    note(
-                        line,
-                        place,
-                        name,
-                        journal,
-                        &mut verdict,
-                        &mut found,
-                        &mut places,
-                    );
-                }
-                Err(error) => verdict.broken_chains.push(format!("{shown}: {error:#}")),
-            }
-            continue;
-        }
-        match read_segment(file) {
-            Ok((header, lines)) => {
-                let Header {
-                    log,
-                    partition,
-                    start,
-                    end,
-                    ..
-                } = header;
-                for line in lines {
-                    let place = Place {
-                        log: log.clone(),
-                        partition,
-                        offset: line.offset,
-                    };
-                    note(
-                        line,
-                        place,
-                        name,
-                        journal,
-                        &mut verdict,
-                        &mut found,
-                        &mut places,
-                    );
-                }
-                chains
-                    .entry((log, partition))
-                    .or_default()
-                    .push(Link { start, end, shown });
-            }
-            Err(error) => verdict.broken_chains.push(format!("{shown}: {error:#}")),
+    let mut reading = Reading {
+        destination: name,
+        journal,
+        verdict: Verdict::default(),
+        found: HashMap::new(),
+        places: HashSet::new(),
+        chains: BTreeMap::new(),
+    };
+    for file in &segments(directory)? {
+        if let Err(error) = reading.file(file) {
+            let broken = format!("{}: {error:#}", file.display());
+            reading.verdict.broken_chains.push(broken);
         }
     }
+    let Reading {
+        mut verdict,
+        found,
+        chains,
+        ..
+    } = reading;
     verdict
         .broken_chains
         .extend(chains.values().flat_map(|chain| gaps(chain)));
@@ -201,6 +157,74 @@ pub fn check(directory: &Path, name: &str, journal: &Journal) -> anyhow::Result<
     Ok(verdict)
 }
 
+/// What has been read of a destination so far.
+struct Reading<'a> {
+    destination: &'a str,
+    journal: &'a Journal,
+    verdict: Verdict,
+    found: HashMap<Name, Vec<Place>>,
+    places: HashSet<Place>,
+    chains: BTreeMap<(String, i32), Vec<Link>>,
+}
+
+impl Reading<'_> {
+    fn file(&mut self, file: &Path) -> anyhow::Result<()> {
+        let shown = file.display().to_string();
+        if is_segment(file) {
+            let (header, lines) = read_segment(file)?;
+            let Header {
+                log,
+                partition,
+                start,
+                end,
+                ..
+            } = header;
+            for line in lines {
+                let place = Place {
+                    log: log.clone(),
+                    partition,
+                    offset: line.offset,
+                };
+                self.note(line, place);
+            }
+            self.chains
+                .entry((log, partition))
+                .or_default()
+                .push(Link { start, end, shown });
+        } else {
+            let line = read_object(file)?;
+            // An object does not say where in the log it comes from; its name is its own place.
+            let place = Place {
+                log: shown,
+                partition: -1,
+                offset: line.offset,
+            };
+            self.note(line, place);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, line: OwnedLine, place: Place) {
+        let verdict = &mut self.verdict;
+        verdict.lines += 1;
+        let addressed = |entry: &Entry| {
+            entry.destinations.is_empty()
+                || entry.destinations.iter().any(|d| d == self.destination)
+        };
+        match self.journal.get(&line.name) {
+            Some(entry) if !entry.payloads.contains(&xxh3_128(&line.payload)) => {
+                verdict.altered.push(line.name.clone());
+            }
+            Some(entry) if addressed(entry) => {}
+            _ => verdict.phantoms.push(line.name.clone()),
+        }
+        if !self.places.insert(place.clone()) {
+            verdict.places_doubled.push(place.clone());
+        }
+        self.found.entry(line.name).or_default().push(place);
+    }
+}
+
 /// Where a chain's segments do not join.
 fn gaps(chain: &[Link]) -> Vec<String> {
     let joints = chain.windows(2).filter(|pair| pair[0].end != pair[1].start);
@@ -212,31 +236,6 @@ fn gaps(chain: &[Link]) -> Vec<String> {
         )
     };
     joints.map(gap).collect()
-}
-
-fn note(
-    line: OwnedLine,
-    place: Place,
-    destination: &str,
-    journal: &Journal,
-    verdict: &mut Verdict,
-    found: &mut HashMap<Name, Vec<Place>>,
-    places: &mut HashSet<Place>,
-) {
-    verdict.lines += 1;
-    match journal.get(&line.name) {
-        Some(entry) if !entry.payloads.contains(&xxh3_128(&line.payload)) => {
-            verdict.altered.push(line.name.clone());
-        }
-        Some(entry)
-            if entry.destinations.is_empty()
-                || entry.destinations.iter().any(|d| d == destination) => {}
-        _ => verdict.phantoms.push(line.name.clone()),
-    }
-    if !places.insert(place.clone()) {
-        verdict.places_doubled.push(place.clone());
-    }
-    found.entry(line.name).or_default().push(place);
 }
 
 struct OwnedLine {

@@ -85,9 +85,7 @@ fn read(
                 if message.offset() >= end - 1 {
                     open.remove(&message.partition());
                 }
-                if records % 1_024 == 0 {
-                    last = Instant::now();
-                }
+                last = Instant::now();
             }
             // The end of the partition, behind markers that are no records.
             Some(Err(NativeError::PartitionEOF(partition))) => {

@@ -590,8 +590,46 @@ fn an_open_segment_ends_where_the_next_listed_one_starts() {
         (segment.name.start, segment.end, segment.entries.len()),
         (0, 3, 2)
     );
+    assert!(
+        chain.is_full(),
+        "nothing is taken behind a cut that is not answered"
+    );
+    chain.created();
+    assert!(!chain.is_full());
     assert_eq!(
         chain.fits(log[fit..].iter().map(|r| (r.offset(), r.bytes()))),
         2
     );
+}
+
+/// A segment found in the place of one that was cut may end before the cut: what follows it still
+/// ends where the next listed one starts, or that one's records would lie there twice.
+#[test]
+fn a_shorter_segment_found_does_not_forget_where_the_next_one_starts() {
+    let log = log_of("abcdef");
+    let take = |chain: &mut Chain, records: &[Polled]| {
+        let fit = chain.fits(records.iter().map(|r| (r.offset(), r.bytes())));
+        for polled in &records[..fit] {
+            chain.take(polled, Some(Lookup::Unknown), Instant::now());
+        }
+        fit
+    };
+    let mut theirs = Chain::new(name(), limits(), 0, vec![]);
+    take(&mut theirs, &log[..2]);
+    let (segment, lines) = theirs.close().unwrap();
+    let object = seal(&segment.header(), &lines).unwrap();
+    let found = Found::read(&segment.name, &object, 12).unwrap();
+
+    let mut chain = Chain::new(name(), limits(), 0, vec![0, 4]);
+    assert_eq!(take(&mut chain, &log), 4);
+    assert_eq!(take(&mut chain, &log[4..]), 0);
+    let (segment, lines) = chain.close().unwrap();
+    assert_eq!(segment.end, 4);
+    assert!(chain.is_full());
+    let ours = seal(&segment.header(), &lines).unwrap();
+    chain.go_on_behind(&found, &raw_lines(&ours).unwrap(), Instant::now());
+    assert_eq!((chain.position(), chain.is_full()), (4, false));
+    assert_eq!(take(&mut chain, &log[4..]), 0);
+    let (segment, _) = chain.close().unwrap();
+    assert_eq!((segment.name.start, segment.end), (2, 4));
 }

@@ -9,6 +9,7 @@ use super::expected::Expected;
 use super::{Fault, Faults, Ledger, LogPosition, NAMED_FAULTS};
 use crate::demo::journal::{ContentHash, Sent};
 use cloudsync::identity::Id16;
+use cloudsync::partition::partition_of;
 use cloudsync::wire::RecordView;
 use cloudsync_consumers::DeliveredLine;
 use cloudsync_kafka::{DeadLetterHeaders, KafkaSettings};
@@ -191,13 +192,25 @@ async fn read_destination(
     account: &mut Account<'_>,
 ) -> Result<Vec<String>, CountError> {
     let mut visit = |line: DeliveredLine<'_>| {
+        // An object of `record` mode does not say where in the log it comes from; its key does.
+        let of_record = line.partition < 0;
+        let partition = if of_record {
+            let key = if line.key.is_empty() {
+                line.id
+            } else {
+                line.key
+            };
+            partition_of(key.as_bytes(), sources.kafka.partitions)
+        } else {
+            line.partition
+        };
         let other_log = sources.log_id.as_ref().is_some_and(|ours| ours != line.log);
         account.line(&ReadLine {
             position: LogPosition {
-                partition: line.partition,
+                partition,
                 offset: line.offset,
             },
-            foreign: other_log || line.topic != sources.kafka.topic,
+            foreign: !of_record && (other_log || line.topic != sources.kafka.topic),
             sent: Sent {
                 id: Id16::of(line.tenant, line.key, line.id),
                 content: ContentHash::of(line.payload, line.content_type),

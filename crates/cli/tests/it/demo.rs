@@ -1,6 +1,6 @@
 //! `demo`: its sums, its inputs, its output.
 
-use crate::support::{code, json, run, stderr, text};
+use crate::support::{cloudsync, code, json, run, stderr, text};
 use serde_json::Value;
 
 fn number(value: &Value) -> u64 {
@@ -87,6 +87,24 @@ fn made_records_with_repetitions_are_delivered_once_and_every_sum_holds() {
     ];
     expected.sort_unstable();
     assert_eq!(names, expected);
+}
+
+/// Each record an object of its own: the same ledger, from other evidence.
+#[test]
+fn in_record_mode_every_sum_holds_as_well() {
+    let mut demo = cloudsync();
+    for destination in ["AWS", "AZURE"] {
+        demo.env(
+            format!("CLOUDSYNC_DESTINATIONS__{destination}__MODE"),
+            "record",
+        );
+    }
+    demo.args(["demo", "--records", "500", "--resend", "0.2"]);
+    let output = demo.args(["--output", "json"]).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let ledger = json(&output);
+    assert_balanced(&ledger);
+    assert_eq!(ledger["destinations"][0]["delivered"], 500, "{ledger}");
 }
 
 #[test]

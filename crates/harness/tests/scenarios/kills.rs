@@ -54,25 +54,7 @@ async fn kill_again_and_again(mode: &str, rate: u32) -> [usize; 2] {
     let mut hits: BTreeMap<&str, u32> = BTreeMap::new();
     for death in 0..deaths() {
         let moment = MOMENTS[death as usize % MOMENTS.len()];
-        let rebalance = moment == "during-rebalance";
-        let times = if rebalance {
-            1
-        } else {
-            choices.random_range(1..6)
-        };
-        up.program
-            .set("CLOUDSYNC_KILL_AT", &format!("{moment}:{times}"));
-        let assigned = up.program.wrote(ASSIGNED);
-        up.program.start().unwrap();
-        if rebalance {
-            // One consumer a group gives its partitions up only when it leaves, and then only if
-            // it has some.
-            up.program
-                .wait_until_wrote(ASSIGNED, assigned + 1, START)
-                .await
-                .unwrap();
-            up.program.terminate().unwrap();
-        }
+        arm(&mut up, moment, &mut choices).await;
         let status = up.program.wait(START).await.unwrap();
         assert!(
             was_killed(status),
@@ -102,6 +84,29 @@ async fn kill_again_and_again(mode: &str, rate: u32) -> [usize; 2] {
         "the client never lost its connection"
     );
     both_hold(&up, &sent.journal).await
+}
+
+/// Starts the program so that it dies at `moment`.
+async fn arm(up: &mut Up, moment: &str, choices: &mut StdRng) {
+    let rebalance = moment == "during-rebalance";
+    let times = if rebalance {
+        1
+    } else {
+        choices.random_range(1..6)
+    };
+    up.program
+        .set("CLOUDSYNC_KILL_AT", &format!("{moment}:{times}"));
+    let assigned = up.program.wrote(ASSIGNED);
+    up.program.start().unwrap();
+    if rebalance {
+        // One consumer a group gives its partitions up only when it leaves, and then only if
+        // it has some.
+        up.program
+            .wait_until_wrote(ASSIGNED, assigned + 1, START)
+            .await
+            .unwrap();
+        up.program.terminate().unwrap();
+    }
 }
 
 async fn kill_at_any_moment(up: &mut Up, choices: &mut StdRng) {
