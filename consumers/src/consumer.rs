@@ -274,7 +274,11 @@ impl DestinationConsumer {
             sink: Arc::clone(sink),
             gate: Arc::clone(gate),
             dedupe: Arc::clone(dedupe),
-            dead_letters: DeadLetters::new(self.dead_letters.clone(), name, &settings.group),
+            dead_letters: DeadLetters::new(
+                self.dead_letters.clone(),
+                self.health.clone(),
+                &settings.group,
+            ),
             counters: Arc::clone(&self.counters),
             health: self.health.clone(),
             consumer: Arc::downgrade(consumer),

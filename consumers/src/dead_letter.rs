@@ -2,10 +2,12 @@
 //!
 //! In: the faults of a segment. Out: acknowledged by the log with acks=all, before the segment
 //! that covers them is created. Promises: nothing is set aside because of a destination; a log
-//! that is away is waited for.
+//! that is away is waited for; one that refuses a dead letter for good stops the partition with an
+//! alarm, until somebody has changed the topic's limits.
 
 use crate::chain::{ChainName, Fault};
 use crate::deliver::Backoff;
+use crate::health::Health;
 use cloudsync_kafka::{DeadLetter, DeadLetterProducer, Position};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,19 +21,19 @@ const BATCH: usize = 256;
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     producer: DeadLetterProducer,
-    destination: String,
+    health: Health,
     group: String,
 }
 
 // === impl DeadLetters ===
 
 impl DeadLetters {
-    /// Sets aside for `destination`, whose group is `group`.
+    /// Sets aside for the destination that `health` speaks of, whose group is `group`.
     #[must_use]
-    pub fn new(producer: DeadLetterProducer, destination: &str, group: &str) -> Self {
+    pub fn new(producer: DeadLetterProducer, health: Health, group: &str) -> Self {
         Self {
             producer,
-            destination: destination.to_owned(),
+            health,
             group: group.to_owned(),
         }
     }
@@ -51,7 +53,12 @@ impl DeadLetters {
                 .collect();
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
             loop {
-                left = self.produce(left).await;
+                let refused;
+                (left, refused) = self.produce(left).await;
+                match refused {
+                    Some(why) => self.health.stopped(chain.partition, why),
+                    None => self.health.released(chain.partition),
+                }
                 if left.is_empty() {
                     break;
                 }
@@ -64,22 +71,27 @@ impl DeadLetters {
         true
     }
 
-    /// Produces `letters`; out: those that the log has not acknowledged.
-    async fn produce(&self, letters: Vec<DeadLetter>) -> Vec<DeadLetter> {
+    /// Produces `letters`; out: those that the log has not acknowledged, and why it never will, if
+    /// it says so.
+    async fn produce(&self, letters: Vec<DeadLetter>) -> (Vec<DeadLetter>, Option<String>) {
         let results = self.producer.produce(letters.clone()).await;
-        let mut left = Vec::new();
+        let (mut left, mut refused) = (Vec::new(), None);
         for (letter, result) in letters.into_iter().zip(results) {
             if let Err(error) = result {
                 tracing::warn!(
-                    destination = self.destination,
+                    destination = self.health.name(),
                     origin = ?letter.origin,
                     %error,
                     "a dead letter was not acknowledged; trying again"
                 );
+                if !error.is_retryable() {
+                    let offset = letter.origin.offset;
+                    refused = Some(format!("dead_letter_refused: offset {offset}: {error}"));
+                }
                 left.push(letter);
             }
         }
-        left
+        (left, refused)
     }
 
     fn letter(&self, chain: &ChainName, fault: &Fault) -> DeadLetter {
@@ -93,7 +105,7 @@ impl DeadLetters {
                 offset,
             },
             group: self.group.clone(),
-            destination: self.destination.clone(),
+            destination: self.health.name().to_owned(),
             reason: fault.reason,
             detail: fault.detail.clone(),
             failed_at: SystemTime::now(),

@@ -8,7 +8,12 @@ use bytes::Bytes;
 use cloudsync_dedupe::Subject;
 use cloudsync_runtime::{Moment, kill_point};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+/// Pause after an object that was there and is gone.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The upload of one segment.
 pub(super) struct Upload {
@@ -90,6 +95,10 @@ impl Upload {
             // Gone again: whoever removed it, the place is free.
             if let Some(theirs) = self.get(&name).await? {
                 return Some(self.found(object, theirs));
+            }
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                () = self.give_up.cancelled() => return None,
             }
         }
         kill_point(Moment::BetweenWriteAndMark);

@@ -178,6 +178,13 @@ impl DedupeSettings {
                 "at least 64 KiB",
                 self.max_memory.is_none_or(|bytes| bytes >= 64 << 10),
             ),
+            // A store in the process is never away, so the others would promise what nobody does.
+            (
+                "on_unavailable",
+                format!("{:?}", self.on_unavailable).to_lowercase(),
+                "auto in this build",
+                self.on_unavailable == OnUnavailable::Auto,
+            ),
         ];
         match rules.into_iter().find(|(.., holds)| !holds) {
             Some((name, value, rule, _)) => Err(OpenError::OutOfRange { name, value, rule }),

@@ -134,8 +134,10 @@ fn verdict(ledger: &Ledger) -> String {
             (sum(|d| d.altered), "altered"),
             (ledger.problems.len() as u64, "objects or sums at fault"),
         ];
+        let named = if ledger.problems.is_empty() { 3 } else { 4 };
         let counts: Vec<String> = counts
             .iter()
+            .take(named)
             .map(|(count, name)| format!("{} {name}", grouped(*count)))
             .collect();
         out.push_str(&format!(
