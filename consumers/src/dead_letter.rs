@@ -51,13 +51,15 @@ impl DeadLetters {
                 .iter()
                 .map(|fault| self.letter(chain, fault))
                 .collect();
+            // Only an alarm that was raised here is taken back here.
+            let mut alarmed = false;
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
             loop {
                 let refused;
                 (left, refused) = self.produce(left).await;
-                match refused {
-                    Some(why) => self.health.stopped(chain.partition, why),
-                    None => self.health.released(chain.partition),
+                if let Some(why) = refused {
+                    alarmed = true;
+                    self.health.stopped(chain.partition, why);
                 }
                 if left.is_empty() {
                     break;
@@ -66,6 +68,9 @@ impl DeadLetters {
                     () = sleep(backoff.next(rand::random(), Duration::ZERO)) => {}
                     () = give_up.cancelled() => return false,
                 }
+            }
+            if alarmed {
+                self.health.released(chain.partition);
             }
         }
         true
