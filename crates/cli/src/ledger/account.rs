@@ -158,8 +158,8 @@ impl<'a> Account<'a> {
         for (number, (position, place)) in book.places().enumerate() {
             self.place(number, position, place);
         }
-        for slot in 0..self.identities.len() {
-            self.judge(slot);
+        for slot in self.lost_in_log_order() {
+            self.name_lost(slot);
         }
         let Self { ledger, faults, .. } = self;
         let covered =
@@ -216,7 +216,7 @@ impl<'a> Account<'a> {
             self.ledger.duplicates += 1;
         } else {
             let slot = self.slot_of(place);
-            // A lost identity is named once, by `judge`, not at each of its places.
+            // A lost identity is named once, by `name_lost`, not at each of its places.
             if slot.is_none_or(|slot| !self.identities[slot].is_lost()) {
                 let id = slot.map(|slot| self.expected.known()[slot].sent.id);
                 self.missing(id, position);
@@ -224,11 +224,20 @@ impl<'a> Account<'a> {
         }
     }
 
-    fn judge(&mut self, slot: usize) {
+    /// The lost identities; the first of the log first, since only the first ones are named.
+    fn lost_in_log_order(&self) -> Vec<usize> {
+        let mut lost: Vec<usize> = (0..self.identities.len())
+            .filter(|&slot| self.identities[slot].is_lost())
+            .collect();
+        lost.sort_unstable_by_key(|&slot| {
+            let place = self.identities[slot].addressed_at;
+            (place.is_none(), place, slot)
+        });
+        lost
+    }
+
+    fn name_lost(&mut self, slot: usize) {
         let identity = self.identities[slot];
-        if !identity.is_lost() {
-            return;
-        }
         self.ledger.lost += 1;
         let place = self.ledger.name.clone();
         let id = self.expected.known()[slot].sent.id;

@@ -115,6 +115,16 @@ fn a_line_that_is_gone_is_lost_by_its_id_and_breaks_the_sum() {
 }
 
 #[test]
+fn the_lost_are_named_in_the_order_of_the_log() {
+    let mut world = World::sound();
+    world.lines.clear();
+    let (ledger, faults, _) = world.count();
+    assert_eq!(ledger.lost, 10);
+    let lost = faults.iter().filter(|fault| fault.kind == FaultKind::Lost);
+    assert!(lost.is_sorted_by_key(|fault| fault.position));
+}
+
+#[test]
 fn an_id_sent_twice_and_gone_is_lost_once() {
     let mut world = World::sound();
     world.lines.remove(3);
