@@ -14,6 +14,7 @@ use crate::health::Health;
 use crate::record;
 use crate::settings::{DestinationSettings, WriteMode};
 use crate::sink::{self, OpenError, SegmentSink};
+use crate::stats;
 use crate::worker::Context;
 use cloudsync_dedupe::DedupeStore;
 use cloudsync_kafka::{
@@ -37,6 +38,8 @@ pub struct ConsumerDeps {
     pub store: Arc<dyn DedupeStore>,
     /// `dedupe.shards`, as the store was opened with.
     pub shards: u32,
+    /// `dedupe.stats_interval`.
+    pub stats_interval: Duration,
     /// Where its tasks run.
     pub tasks: Tasks,
     /// When to end.
@@ -173,6 +176,20 @@ impl DestinationConsumer {
         let gate = Arc::new(gate);
         let dedupe = Dedupe::new(Arc::clone(&self.deps.store), Arc::clone(&self.counters));
         let dedupe = Arc::new(dedupe);
+        let ConsumerDeps {
+            name,
+            store,
+            stats_interval,
+            shutdown,
+            ..
+        } = &self.deps;
+        let report = stats::report(
+            name.clone(),
+            Arc::clone(store),
+            *stats_interval,
+            shutdown.clone(),
+        );
+        self.deps.tasks.spawn("dedupe statistics", report);
         let record = self.record_mode();
         let mut backoff = failures();
         while !self.deps.shutdown.is_draining() {

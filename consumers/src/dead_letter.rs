@@ -51,15 +51,13 @@ impl DeadLetters {
                 .iter()
                 .map(|fault| self.letter(chain, fault))
                 .collect();
-            // Only an alarm that was raised here is taken back here.
-            let mut alarmed = false;
+            let mut _alarm = None;
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
             loop {
                 let refused;
                 (left, refused) = self.produce(left).await;
                 if let Some(why) = refused {
-                    alarmed = true;
-                    self.health.stopped(chain.partition, why);
+                    _alarm = Some(self.health.alarm(chain.partition, why));
                 }
                 if left.is_empty() {
                     break;
@@ -68,9 +66,6 @@ impl DeadLetters {
                     () = sleep(backoff.next(rand::random(), Duration::ZERO)) => {}
                     () = give_up.cancelled() => return false,
                 }
-            }
-            if alarmed {
-                self.health.released(chain.partition);
             }
         }
         true

@@ -1,7 +1,8 @@
 //! What a destination waits for, as `/readyz` says it.
 //!
 //! Several parts have something to say about one destination (the log, the destination itself,
-//! a partition that was stopped); the readiness has one condition for it. This joins them.
+//! a partition that was stopped); the readiness has one condition for it. This joins them. An
+//! [`Alarm`] is taken back by whoever raised it, and by nobody else: it ends when it is dropped.
 
 use cloudsync_runtime::{Condition, Readiness};
 use parking_lot::Mutex;
@@ -20,7 +21,17 @@ pub struct Health {
 struct Parts {
     log: Option<String>,
     destination: Option<String>,
-    stopped: BTreeMap<i32, String>,
+    /// By partition, then in the order in which they were raised.
+    alarms: BTreeMap<(i32, u64), String>,
+    raised: u64,
+}
+
+/// Somebody has to act; until this is dropped.
+#[must_use = "the alarm ends when this is dropped"]
+#[derive(Debug)]
+pub struct Alarm {
+    health: Health,
+    key: (i32, u64),
 }
 
 // === impl Health ===
@@ -58,31 +69,34 @@ impl Health {
         self.change(|parts| parts.destination = waits);
     }
 
-    /// `partition` was stopped, and why: somebody has to act.
-    pub fn stopped(&self, partition: i32, why: String) {
+    /// Something in `partition` does not go on until somebody acts, and why.
+    pub fn alarm(&self, partition: i32, why: String) -> Alarm {
+        let mut key = (partition, 0);
         self.change(|parts| {
-            parts.stopped.insert(partition, why);
+            parts.raised += 1;
+            key.1 = parts.raised;
+            parts.alarms.insert(key, why);
         });
-    }
-
-    /// `partition` is not ours any more.
-    pub fn released(&self, partition: i32) {
-        self.change(|parts| {
-            parts.stopped.remove(&partition);
-        });
+        let health = self.clone();
+        Alarm { health, key }
     }
 
     fn change(&self, change: impl FnOnce(&mut Parts)) {
         let mut parts = self.parts.lock();
         change(&mut parts);
-        let stopped = parts.stopped.values().next();
-        match stopped
-            .or(parts.destination.as_ref())
-            .or(parts.log.as_ref())
-        {
+        let alarm = parts.alarms.values().next();
+        match alarm.or(parts.destination.as_ref()).or(parts.log.as_ref()) {
             Some(what) => self.condition.waiting(what.clone()),
             None => self.condition.ready(),
         }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.health.change(|parts| {
+            parts.alarms.remove(&self.key);
+        });
     }
 }
 
@@ -96,9 +110,14 @@ mod tests {
         let health = Health::new(&readiness, "aws");
         let waiting = || readiness.waiting().pop().map(|(_, what)| what);
         health.destination(Some("disk full".into()));
-        health.stopped(3, "foreign_chain".into());
+        let earlier = health.alarm(3, "foreign_chain".into());
         assert_eq!(waiting().as_deref(), Some("foreign_chain"));
-        health.released(3);
+        // The next worker of the same partition has its own, and the last word of the earlier one
+        // takes back what the earlier one said.
+        let later = health.alarm(3, "damaged_segment".into());
+        drop(earlier);
+        assert_eq!(waiting().as_deref(), Some("damaged_segment"));
+        drop(later);
         assert_eq!(waiting().as_deref(), Some("disk full"));
         health.destination(None);
         assert_eq!(waiting().as_deref(), Some("the log"));

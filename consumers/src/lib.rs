@@ -11,6 +11,7 @@
 pub mod counters;
 mod health;
 pub mod settings;
+mod stats;
 
 // 1. what a record is
 pub mod poll;

@@ -11,6 +11,8 @@ use crate::dedupe::Dedupe;
 use cloudsync_dedupe::Subject;
 use cloudsync_kafka::{CommitTracker, Committer, Receipt, Watermark};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The settling of one partition's segments.
 #[derive(Debug)]
@@ -20,7 +22,12 @@ pub struct Settle {
     dedupe: Arc<Dedupe>,
     counters: Arc<Counters>,
     unmarked: Vec<Subject>,
+    /// When they are tried again.
+    unmarked_at: Instant,
 }
+
+/// How often marks that wait are tried.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Ids that count as seen no longer.
 #[must_use = "the chain must be told to forget them"]
@@ -44,6 +51,7 @@ impl Settle {
             dedupe,
             counters,
             unmarked: Vec::new(),
+            unmarked_at: Instant::now(),
         }
     }
 
@@ -58,21 +66,30 @@ impl Settle {
     pub async fn marked(&mut self, mut subjects: Vec<Subject>, marked: usize) -> Released {
         let rest = subjects.split_off(marked.min(subjects.len()));
         if rest.is_empty() {
-            subjects.extend(self.mark_waiting().await);
+            subjects.extend(self.mark_waiting().await.0);
         }
         let kept = self.dedupe.keep_unmarked(rest.len());
         subjects.extend_from_slice(&rest[kept..]);
         self.unmarked.extend_from_slice(&rest[..kept]);
+        self.unmarked_at = Instant::now() + AGAIN;
         Released(subjects)
     }
 
-    async fn mark_waiting(&mut self) -> Vec<Subject> {
+    /// When to call [`mark_waiting`](Self::mark_waiting), if nothing is settled before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        (!self.unmarked.is_empty()).then_some(self.unmarked_at)
+    }
+
+    /// Tries the marks that wait.
+    pub async fn mark_waiting(&mut self) -> Released {
         if self.unmarked.is_empty() {
-            return Vec::new();
+            return Released::default();
         }
         let marked = self.dedupe.mark(&self.unmarked).await;
+        self.unmarked_at = Instant::now() + AGAIN;
         self.dedupe.release_unmarked(marked, false);
-        self.unmarked.drain(..marked).collect()
+        Released(self.unmarked.drain(..marked).collect())
     }
 
     /// Settles every record of `segment`, which this process created.

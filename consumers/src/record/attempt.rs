@@ -2,7 +2,9 @@
 //!
 //! In: a record and, while the dedupe store answers, a lease on it. Out: written, found there,
 //! refused for good, or later. Promises: an attempt starts only when lease and breaker allow it,
-//! and is over before the lease is; whoever has to wait gives the lease back first.
+//! and is over before the lease is; whoever has to wait gives the lease back first. An object
+//! under the record's name that no consumer wrote so is nothing against the record: it waits, with
+//! an alarm, until somebody has repaired or removed that object.
 
 use super::Walk;
 use super::lease::Held;
@@ -11,8 +13,10 @@ use super::object::{self, Found};
 use crate::chain::closed::subject;
 use crate::counters::Counters;
 use crate::deliver::Backoff;
+use crate::health::Alarm;
 use crate::poll::{Named, Polled};
 use crate::sink::{Create, ErrorClass, SinkError};
+use crate::worker::Context;
 use bytes::Bytes;
 use cloudsync_dedupe::Subject;
 use cloudsync_kafka::{Reason, Receipt};
@@ -28,12 +32,17 @@ const BASE: Duration = Duration::from_millis(50);
 /// Last bound of them.
 const CAP: Duration = Duration::from_secs(10);
 
+/// How soon an object that somebody has to repair is looked at again, at least.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A record on its way to the destination.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) polled: Polled,
     pub(super) backoff: Backoff,
     failed: u32,
+    /// Its place is taken by something that has to be looked at.
+    alarm: Option<(String, Alarm)>,
 }
 
 /// How an attempt ended.
@@ -79,6 +88,7 @@ impl Job {
             polled,
             backoff: Backoff::new(BASE, CAP),
             failed: 0,
+            alarm: None,
         }
     }
 }
@@ -120,7 +130,7 @@ impl Walk {
         let limit = held.map_or(wanted, |held| held.attempt_time(wanted));
         let mut write = || self.write_within(limit, &name, &body);
         match self.context.gate.once(&mut write).await {
-            Ok(wrote) => self.wrote(wrote, job, named, held, &name),
+            Ok(wrote) => self.wrote(wrote, job, named, held, &name).await,
             Err(error) => self.failed(job, subject, held, &error).await,
         }
     }
@@ -183,10 +193,10 @@ impl Walk {
         })
     }
 
-    fn wrote(
+    async fn wrote(
         &self,
         wrote: Wrote,
-        job: &Job,
+        job: &mut Job,
         named: Named,
         held: Option<Held>,
         name: &ObjectName,
@@ -202,7 +212,13 @@ impl Walk {
             Wrote::Found(body) => match object::compare(named, &body) {
                 Found::Same { offset } if offset == job.polled.offset() => Met::Itself,
                 Found::Same { offset } => Met::Another { offset },
-                Found::Other(why) => return refused(Reason::IdConflict, why),
+                Found::Conflict(why) => return refused(Reason::IdConflict, why),
+                Found::Damaged(why) => {
+                    self.alarm(job, format!("damaged_object: {name}: {why}"));
+                    let subject = subject(named, self.chain.partition, job.polled.offset());
+                    let wait = Attempted::Failed(LOOK_AGAIN);
+                    return self.give_back(subject, held, wait).await;
+                }
             },
         };
         kill_point(Moment::BetweenWriteAndMark);
@@ -210,6 +226,22 @@ impl Walk {
             met,
             receipt: Receipt::new(name.to_string()),
         }
+    }
+
+    /// Says once what somebody has to look at, until `job` has come to its end.
+    fn alarm(&self, job: &mut Job, why: String) {
+        if job.alarm.as_ref().is_some_and(|(before, _)| *before == why) {
+            return;
+        }
+        let Context {
+            destination,
+            health,
+            ..
+        } = &*self.context;
+        let partition = self.chain.partition;
+        tracing::error!(destination, partition, error = %why, "repair or remove it; its record waits");
+        let alarm = health.alarm(partition, format!("{why}; repair or remove it"));
+        job.alarm = Some((why, alarm));
     }
 
     async fn failed(

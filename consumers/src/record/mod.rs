@@ -96,7 +96,6 @@ pub(crate) async fn run(
     revoked: CancellationToken,
 ) {
     let partition = assigned.partition;
-    let health = context.health.clone();
     let committed = assigned
         .committed
         .as_ref()
@@ -108,7 +107,7 @@ pub(crate) async fn run(
             context.commit_metadata
         );
         tracing::error!(destination = context.destination, partition, error = %why, "a partition was stopped");
-        health.stopped(partition, why);
+        let _alarm = context.health.alarm(partition, why);
         revoked.cancelled().await;
     } else {
         let topic = Arc::clone(&context.topic);
@@ -129,5 +128,4 @@ pub(crate) async fn run(
         worker.work().await;
         worker.drain().await;
     }
-    health.released(partition);
 }

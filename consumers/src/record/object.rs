@@ -18,8 +18,11 @@ pub enum Found {
         /// The offset that the object states.
         offset: i64,
     },
-    /// Something else; a sentence.
-    Other(String),
+    /// The same id, sound in itself, with another content; a sentence.
+    Conflict(String),
+    /// Nothing that was written as a record of this name: damaged, or put there by somebody else;
+    /// a sentence. It says nothing against the record.
+    Damaged(String),
 }
 
 /// An object, read.
@@ -75,13 +78,19 @@ pub fn read(body: &[u8]) -> Result<Read<'_>, String> {
 pub fn compare(named: Named, body: &[u8]) -> Found {
     let there = match read(body) {
         Ok(there) => there,
-        Err(why) => return Found::Other(format!("an object lies under its name, but {why}")),
+        Err(why) => return Found::Damaged(why),
     };
     if there.id != named.id {
-        return Found::Other(format!("the record {} lies under its name", there.id));
+        return Found::Damaged(format!("it is the record {}, not {}", there.id, named.id));
+    }
+    if there.line.fp != there.fingerprint.to_string() {
+        return Found::Damaged(format!(
+            "it states the fingerprint {}, its content has {}",
+            there.line.fp, there.fingerprint
+        ));
     }
     if there.fingerprint != named.fingerprint {
-        return Found::Other(format!(
+        return Found::Conflict(format!(
             "id {} was used before with fingerprint {}; this record has {}",
             named.id, there.fingerprint, named.fingerprint
         ));
@@ -147,20 +156,20 @@ mod tests {
         assert_eq!(compare(again, &body), Found::Same { offset: 7 });
         let (_, changed) = polled(br#"{"mag":3}"#, 9);
         assert!(
-            matches!(compare(changed, &body), Found::Other(why) if why.contains("used before"))
+            matches!(compare(changed, &body), Found::Conflict(why) if why.contains("used before"))
         );
         // A payload altered under an honest statement, and no record at all.
         let altered = String::from_utf8_lossy(&body).replace("\"mag\":2", "\"mag\":4");
         assert!(matches!(
             compare(named, altered.as_bytes()),
-            Found::Other(_)
+            Found::Damaged(_)
         ));
         let renamed = String::from_utf8_lossy(&body).replace("ci37868143", "ci37868144");
         assert!(matches!(
             compare(named, renamed.as_bytes()),
-            Found::Other(_)
+            Found::Damaged(_)
         ));
-        assert!(matches!(compare(named, b"{}"), Found::Other(_)));
-        assert!(matches!(compare(named, b""), Found::Other(_)));
+        assert!(matches!(compare(named, b"{}"), Found::Damaged(_)));
+        assert!(matches!(compare(named, b""), Found::Damaged(_)));
     }
 }

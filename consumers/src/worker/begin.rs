@@ -37,10 +37,9 @@ pub(crate) async fn run(
     if let Halt::Stopped { alarm, why } = halt {
         let destination = &context.destination;
         tracing::error!(destination, partition, alarm, error = %why, "a partition was stopped");
-        context.health.stopped(partition, format!("{alarm}: {why}"));
+        let _alarm = context.health.alarm(partition, format!("{alarm}: {why}"));
         revoked.cancelled().await;
     }
-    context.health.released(partition);
 }
 
 async fn begin(

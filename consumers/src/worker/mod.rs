@@ -87,13 +87,16 @@ impl Worker {
     /// Works until the partition is revoked or has to be stopped.
     async fn work(&mut self) -> Halt {
         loop {
+            self.mark_if_due().await;
             self.upload_if_due();
             let takes = !self.chain.is_full();
             if takes && !self.backlog.is_empty() && !self.revoked.is_cancelled() {
                 self.take_backlog().await;
                 continue;
             }
-            let deadline = self.chain.deadline().filter(|_| self.upload.is_none());
+            let flush = self.chain.deadline().filter(|_| self.upload.is_none());
+            let marks = self.settle.deadline();
+            let deadline = flush.into_iter().chain(marks).min();
             tokio::select! {
                 biased;
                 () = self.revoked.cancelled() => return Halt::Revoked,
@@ -153,6 +156,18 @@ impl Worker {
         }
     }
 
+    /// The store was away: the marks that it did not take are tried again.
+    async fn mark_if_due(&mut self) {
+        if self
+            .settle
+            .deadline()
+            .is_some_and(|at| at <= Instant::now())
+        {
+            let released = self.settle.mark_waiting().await;
+            self.chain.forget(&released.0);
+        }
+    }
+
     fn upload_if_due(&mut self) {
         if self.upload.is_some() || !self.chain.is_due(Instant::now()) {
             return;
@@ -198,6 +213,7 @@ impl Worker {
                 tracing::debug!(?halt, "the last segment was not settled");
             }
         }
+        let _no_chain_left_to_tell = self.settle.mark_waiting().await;
     }
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod batch;
+mod door;
 mod measure;
 mod outages;
 mod places;

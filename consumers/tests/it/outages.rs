@@ -1,11 +1,15 @@
 //! What a consumer waits for, and that it goes on by itself.
 
-use super::support::{Log, Sent, at, consume, get, memory};
+use super::door::Door;
+use super::support::{Log, Sent, at, consume, eventually, get, memory};
 use async_trait::async_trait;
 use cloudsync_dedupe::{Claim, DedupeStore, Lookup, Stats, StoreError, Subject, Token};
 use cloudsync_devbroker::{Broker, BrokerConfig};
-use cloudsync_kafka::KafkaSettings;
+use cloudsync_kafka::{KafkaSettings, ensure_topics, lag};
+use rand::distr::{Alphanumeric, Distribution};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tempfile::TempDir;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -139,4 +143,72 @@ async fn a_dedupe_store_that_is_away_stops_nothing_and_is_counted() {
         looked_up + 5_000,
         "not asked, and never marked"
     );
+}
+
+/// Nothing more comes, and still the ids are marked once the store takes them.
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_that_the_store_refused_are_set_when_it_is_back() {
+    let log = Log::start(1).await;
+    let temp = TempDir::new().unwrap();
+    let settings = at(temp.path());
+    let door = Door::new(Duration::from_secs(30));
+    door.refuse_marks.store(true, Ordering::Relaxed);
+    let store: Arc<dyn DedupeStore> = Arc::clone(&door) as _;
+    let mut sent = Sent::default();
+    log.fill(&mut sent, 0..500).await;
+    let running = log.consume(settings.clone(), &store);
+    log.settled("aws-sync-group").await;
+    assert_eq!(door.completed.lock().len(), 0);
+    door.refuse_marks.store(false, Ordering::Relaxed);
+    let marked = || door.completed.lock().len();
+    eventually(
+        || format!("500 marks, not {}", marked()),
+        || marked() == 500,
+    )
+    .await;
+    running.drain().await;
+    sent.is_delivered(&settings.url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_the_log_refuses_for_good_stops_its_partition_with_an_alarm() {
+    let log = Log::start(1).await;
+    let temp = TempDir::new().unwrap();
+    let settings = at(temp.path());
+    // A dead-letter topic that takes less than the data topic, made for another one.
+    let narrow = KafkaSettings {
+        topic: "small-topic".into(),
+        dlq_topic: "small-dlq".into(),
+        max_record_bytes: 1_000,
+        ..log.settings.clone()
+    };
+    ensure_topics(&narrow).await.unwrap();
+    let narrow = KafkaSettings {
+        dlq_topic: "small-dlq".into(),
+        ..log.settings.clone()
+    };
+    let mut sent = Sent::default();
+    sent.expect("one", "1");
+    let large: String = Alphanumeric
+        .sample_iter(rand::rng())
+        .map(char::from)
+        .take(200_000)
+        .collect();
+    let conflict = log.record("one", &large, &[]);
+    log.append(vec![log.record("one", "1", &[]), conflict])
+        .await;
+    let running = consume(&narrow, settings.clone(), &memory());
+    running.waits_for("dead_letter_refused: offset 1").await;
+    running.drain().await;
+    let behind = lag(&log.settings, "aws-sync-group").await.unwrap();
+    assert_eq!(behind[0].lag(), 2, "settled without its dead letter");
+
+    // With a topic that takes it, the next one goes on.
+    let running = log.consume(settings.clone(), &memory());
+    log.settled("aws-sync-group").await;
+    running.is_ready().await;
+    running.drain().await;
+    sent.is_delivered(&settings.url).await;
+    let (reasons, _) = log.dead_letters().await;
+    assert_eq!(reasons["id_conflict"], 1);
 }

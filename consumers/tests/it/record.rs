@@ -1,26 +1,21 @@
 //! `record` mode through the whole consumer: a real log, real files, and a dedupe store that is
 //! the real one behind a door that a test can watch, delay and shut.
 
+use crate::door::Door;
 use crate::support::{Log, Running, at, eventually, get};
-use async_trait::async_trait;
 use bytes::Bytes;
 use cloudsync::SyncRecord;
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync::partition::partition_of;
 use cloudsync_consumers::record::name::ObjectName;
 use cloudsync_consumers::{Counters, DeliveredLine, DestinationSettings, WriteMode, read_back};
-use cloudsync_dedupe::memory::MemoryLimits;
-use cloudsync_dedupe::{
-    Claim, DedupeSettings, DedupeStore, LogPosition, Lookup, MemoryStore, Stats, StoreError,
-    Subject, Token, shard_of,
-};
+use cloudsync_dedupe::{DedupeStore, LogPosition, Lookup, Subject, Token, shard_of};
 use cloudsync_kafka::{ProduceRecord, lag};
-use parking_lot::Mutex;
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -127,111 +122,6 @@ impl Counts {
     fn sum(&self) -> u64 {
         let ended = self.delivered + self.duplicates + self.redelivered;
         ended + self.dead_lettered + self.not_addressed
-    }
-}
-
-// === the store, behind a door ===
-
-#[derive(Debug)]
-struct Door {
-    store: MemoryStore,
-    shut: AtomicBool,
-    /// Claims are answered so many ms late.
-    late: AtomicU64,
-    renewals: AtomicU64,
-    takeovers: AtomicU64,
-    refuse_renewals: AtomicBool,
-    refuse_marks: AtomicBool,
-    /// In the order in which they were marked.
-    completed: Mutex<Vec<Subject>>,
-}
-
-impl Door {
-    fn new(lease: Duration) -> Arc<Self> {
-        let limits = MemoryLimits {
-            lease,
-            ..MemoryLimits::of(&DedupeSettings::default())
-        };
-        Arc::new(Self {
-            store: MemoryStore::new("aws", limits),
-            shut: AtomicBool::new(false),
-            late: AtomicU64::new(0),
-            renewals: AtomicU64::new(0),
-            takeovers: AtomicU64::new(0),
-            refuse_renewals: AtomicBool::new(false),
-            refuse_marks: AtomicBool::new(false),
-            completed: Mutex::default(),
-        })
-    }
-
-    fn open(&self) -> Result<(), StoreError> {
-        Self::unless(&self.shut)
-    }
-
-    fn unless(shut: &AtomicBool) -> Result<(), StoreError> {
-        if shut.load(Ordering::Relaxed) {
-            let (store, reason) = ("door".to_owned(), "shut".to_owned());
-            return Err(StoreError::Unavailable { store, reason });
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl DedupeStore for Door {
-    async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
-        self.open()?;
-        self.store.lookup(subjects).await
-    }
-
-    async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {
-        self.open()?;
-        let claims = self.store.claim(token, subjects).await?;
-        let taken = claims
-            .iter()
-            .filter(|claim| matches!(claim, Claim::TakenOver(_)))
-            .count();
-        self.takeovers.fetch_add(taken as u64, Ordering::Relaxed);
-        sleep(Duration::from_millis(self.late.load(Ordering::Relaxed))).await;
-        Ok(claims)
-    }
-
-    async fn complete(&self, subjects: &[Subject]) -> Result<(), StoreError> {
-        self.open()?;
-        Self::unless(&self.refuse_marks)?;
-        self.completed.lock().extend_from_slice(subjects);
-        self.store.complete(subjects).await
-    }
-
-    async fn release(&self, token: Token, subjects: &[Subject]) -> Result<(), StoreError> {
-        self.open()?;
-        self.store.release(token, subjects).await
-    }
-
-    async fn renew(&self, token: Token, subjects: &[Subject]) -> Result<Vec<bool>, StoreError> {
-        self.open()?;
-        self.renewals.fetch_add(1, Ordering::Relaxed);
-        if self.refuse_renewals.load(Ordering::Relaxed) {
-            return Ok(vec![false; subjects.len()]);
-        }
-        self.store.renew(token, subjects).await
-    }
-
-    async fn dead_letter(
-        &self,
-        token: Option<Token>,
-        subjects: &[Subject],
-    ) -> Result<(), StoreError> {
-        self.open()?;
-        self.store.dead_letter(token, subjects).await
-    }
-
-    async fn forget(&self, subjects: &[Subject]) -> Result<(), StoreError> {
-        self.store.forget(subjects).await
-    }
-
-    async fn stats(&self) -> Result<Stats, StoreError> {
-        self.store.stats().await
     }
 }
 
@@ -600,7 +490,7 @@ async fn no_attempt_starts_that_does_not_fit_into_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_lies_under_a_records_name_and_is_not_it_makes_a_dead_letter() {
+async fn what_lies_under_a_records_name_and_is_none_is_waited_for_with_an_alarm() {
     let (place, store) = (Place::new().await, Door::new(LEASE));
     let unique = records(0..3, 3);
     let (altered, foreign) = (object_of(&place, &unique[0]), object_of(&place, &unique[1]));
@@ -616,26 +506,27 @@ async fn what_lies_under_a_records_name_and_is_not_it_makes_a_dead_letter() {
     let store = Door::new(LEASE);
     place.produce(&unique).await;
     let member = place.member(&store);
-    place.settled().await;
-    let counts = Counts::of(&*member.drain().await);
-    assert_eq!((counts.delivered, counts.dead_lettered), (1, 2));
+    until("the sound one is delivered", || {
+        get(&member.counters.delivered) == 1
+    })
+    .await;
+    member.waits_for("damaged_object").await;
+    assert!(place.behind().await > 0, "nothing settles over it");
+    nothing_in_progress(&store).await;
     let read = read_back(&place.settings().url, &mut |_| {}).await.unwrap();
-    let damaged: Vec<&str> = read
-        .damaged
-        .iter()
-        .map(|damage| damage.name.as_str())
-        .collect();
+    let damaged: Vec<&str> = read.damaged.iter().map(|d| d.name.as_str()).collect();
     assert_eq!(damaged.len(), 2, "{:?}", read.damaged);
-    assert!(
-        damaged
-            .iter()
-            .all(|name| altered.ends_with(name) || foreign.ends_with(name))
-    );
-    assert_eq!(
-        store.stats().await.unwrap().in_progress,
-        0,
-        "their claims were given back"
-    );
+    let known = |name: &&str| altered.ends_with(name) || foreign.ends_with(name);
+    assert!(damaged.iter().all(known), "{damaged:?}");
+
+    // One is repaired, the other removed.
+    std::fs::write(&altered, body).unwrap();
+    std::fs::remove_file(&foreign).unwrap();
+    place.settled().await;
+    member.is_ready().await;
+    let counts = Counts::of(&*member.drain().await);
+    assert_eq!((counts.delivered, counts.dead_lettered), (2, 0));
+    place.holds(&unique).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -210,6 +210,7 @@ pub(crate) fn consume(
         kafka: kafka.clone(),
         store: Arc::clone(store),
         shards: 12,
+        stats_interval: Duration::from_secs(1),
         tasks: Tasks::new(),
         shutdown: shutdown.clone(),
         readiness: readiness.clone(),

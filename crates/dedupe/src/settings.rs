@@ -34,6 +34,9 @@ pub struct DedupeSettings {
     /// How often ended marks and leases are cleared away \[5 min\].
     #[serde(with = "units::duration")]
     pub cleanup_interval: Duration,
+    /// How often a destination logs what its store holds \[60 s\].
+    #[serde(with = "units::duration")]
+    pub stats_interval: Duration,
     /// Most ids that the memory store knows \[1,000,000\].
     pub max_entries: u64,
     /// Most memory that the memory store takes, as in `256 MiB` \[what `max_entries` needs\].
@@ -126,6 +129,7 @@ impl Default for DedupeSettings {
             window: Duration::from_secs(60 * 60),
             lease: Duration::from_secs(30),
             cleanup_interval: Duration::from_secs(5 * 60),
+            stats_interval: Duration::from_secs(60),
             max_entries: 1_000_000,
             max_memory: None,
             on_unavailable: OnUnavailable::default(),
@@ -164,6 +168,12 @@ impl DedupeSettings {
                 millis(self.cleanup_interval),
                 "at least 1 s",
                 self.cleanup_interval >= second,
+            ),
+            (
+                "stats_interval",
+                millis(self.stats_interval),
+                "at least 1 s",
+                self.stats_interval >= second,
             ),
             (
                 "max_entries",

@@ -102,6 +102,7 @@ impl Stack {
             kafka: self.kafka.clone(),
             store,
             shards: settings.dedupe.shards,
+            stats_interval: settings.dedupe.stats_interval,
             tasks: self.delivery.tasks.clone(),
             shutdown: self.delivery.shutdown.clone(),
             readiness: self.readiness.clone(),

@@ -159,3 +159,20 @@ fn a_file_of_ones_own_is_sent_and_a_conflicting_id_is_set_aside() {
     assert_eq!(code(&recount), 0, "{}", stderr(&recount));
     assert_eq!(json(&recount), ledger);
 }
+
+/// Whoever runs it sees that the window of an hour is not kept, before a duplicate gets through.
+#[test]
+fn a_dedupe_store_that_forgets_too_early_says_so_and_what_to_raise() {
+    let mut demo = cloudsync();
+    demo.args(["demo", "--records", "500"]);
+    demo.env("CLOUDSYNC_DEDUPE__MAX_ENTRIES", "64");
+    let output = demo.output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let said = stderr(&output);
+    let warned = |destination: &str| {
+        said.lines().any(|line| {
+            line.contains("raise dedupe.max_entries") && line.contains(&format!("{destination:?}"))
+        })
+    };
+    assert!(warned("aws") && warned("azure"), "{said}");
+}

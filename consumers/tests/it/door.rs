@@ -1,0 +1,116 @@
+//! A dedupe store that is the real one behind a door that a test can watch, delay and shut.
+
+use async_trait::async_trait;
+use cloudsync_dedupe::memory::MemoryLimits;
+use cloudsync_dedupe::{
+    Claim, DedupeSettings, DedupeStore, Lookup, MemoryStore, Stats, StoreError, Subject, Token,
+};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// The store and its door.
+#[derive(Debug)]
+pub(crate) struct Door {
+    pub(crate) store: MemoryStore,
+    pub(crate) shut: AtomicBool,
+    /// Claims are answered so many ms late.
+    pub(crate) late: AtomicU64,
+    pub(crate) renewals: AtomicU64,
+    pub(crate) takeovers: AtomicU64,
+    pub(crate) refuse_renewals: AtomicBool,
+    pub(crate) refuse_marks: AtomicBool,
+    /// In the order in which they were marked.
+    pub(crate) completed: Mutex<Vec<Subject>>,
+}
+
+impl Door {
+    pub(crate) fn new(lease: Duration) -> Arc<Self> {
+        let limits = MemoryLimits {
+            lease,
+            ..MemoryLimits::of(&DedupeSettings::default())
+        };
+        Arc::new(Self {
+            store: MemoryStore::new("aws", limits),
+            shut: AtomicBool::new(false),
+            late: AtomicU64::new(0),
+            renewals: AtomicU64::new(0),
+            takeovers: AtomicU64::new(0),
+            refuse_renewals: AtomicBool::new(false),
+            refuse_marks: AtomicBool::new(false),
+            completed: Mutex::default(),
+        })
+    }
+
+    fn open(&self) -> Result<(), StoreError> {
+        Self::unless(&self.shut)
+    }
+
+    fn unless(shut: &AtomicBool) -> Result<(), StoreError> {
+        if shut.load(Ordering::Relaxed) {
+            let (store, reason) = ("door".to_owned(), "shut".to_owned());
+            return Err(StoreError::Unavailable { store, reason });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DedupeStore for Door {
+    async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
+        self.open()?;
+        self.store.lookup(subjects).await
+    }
+
+    async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {
+        self.open()?;
+        let claims = self.store.claim(token, subjects).await?;
+        let taken = claims
+            .iter()
+            .filter(|claim| matches!(claim, Claim::TakenOver(_)))
+            .count();
+        self.takeovers.fetch_add(taken as u64, Ordering::Relaxed);
+        sleep(Duration::from_millis(self.late.load(Ordering::Relaxed))).await;
+        Ok(claims)
+    }
+
+    async fn complete(&self, subjects: &[Subject]) -> Result<(), StoreError> {
+        self.open()?;
+        Self::unless(&self.refuse_marks)?;
+        self.completed.lock().extend_from_slice(subjects);
+        self.store.complete(subjects).await
+    }
+
+    async fn release(&self, token: Token, subjects: &[Subject]) -> Result<(), StoreError> {
+        self.open()?;
+        self.store.release(token, subjects).await
+    }
+
+    async fn renew(&self, token: Token, subjects: &[Subject]) -> Result<Vec<bool>, StoreError> {
+        self.open()?;
+        self.renewals.fetch_add(1, Ordering::Relaxed);
+        if self.refuse_renewals.load(Ordering::Relaxed) {
+            return Ok(vec![false; subjects.len()]);
+        }
+        self.store.renew(token, subjects).await
+    }
+
+    async fn dead_letter(
+        &self,
+        token: Option<Token>,
+        subjects: &[Subject],
+    ) -> Result<(), StoreError> {
+        self.open()?;
+        self.store.dead_letter(token, subjects).await
+    }
+
+    async fn forget(&self, subjects: &[Subject]) -> Result<(), StoreError> {
+        self.store.forget(subjects).await
+    }
+
+    async fn stats(&self) -> Result<Stats, StoreError> {
+        self.store.stats().await
+    }
+}
