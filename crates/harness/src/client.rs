@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 /// What a run sends.
 #[derive(Clone, Debug)]
@@ -44,6 +45,14 @@ pub struct Sent {
 /// # Errors
 /// When the stream gives up, or a record is refused for good.
 pub async fn send(load: Load) -> anyhow::Result<Sent> {
+    send_until(load, CancellationToken::new()).await
+}
+
+/// Sends everything, or as much as there is until `enough`, waiting for every verdict.
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_until(load: Load, enough: CancellationToken) -> anyhow::Result<Sent> {
     let settings = ClientSettings {
         give_up_after: Duration::from_secs(120),
         backoff_limit: Duration::from_millis(500),
@@ -59,6 +68,9 @@ pub async fn send(load: Load) -> anyhow::Result<Sent> {
         let start = Instant::now();
         let mut count = 0u32;
         for n in 0..load.records {
+            if enough.is_cancelled() {
+                break;
+            }
             let again = choices.random_bool(load.resend) && !earlier.is_empty();
             let other = again.then(|| earlier[choices.random_range(0..earlier.len())]);
             earlier.push(n);

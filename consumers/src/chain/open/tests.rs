@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rules {
     Kept,
+    CommitBeforeTheAnswer,
     CommitOffTheBoundary,
     MarkBeforeWrite,
     SeenForgottenAtClose,
@@ -242,6 +243,9 @@ impl World {
         if let Some((segment, lines)) = worker.chain.close() {
             if self.rules == Rules::SeenForgottenAtClose {
                 worker.chain.forget(&segment.subjects());
+            }
+            if self.rules == Rules::CommitBeforeTheAnswer {
+                worker.settled = segment.end;
             }
             worker.upload = Upload::Closed(segment, lines);
         }
@@ -512,6 +516,7 @@ fn an_answer_from_before_the_mark_is_not_judged_after_it() {
 #[test]
 fn each_broken_rule_is_noticed() {
     for rules in [
+        Rules::CommitBeforeTheAnswer,
         Rules::CommitOffTheBoundary,
         Rules::MarkBeforeWrite,
         Rules::SeenForgottenAtClose,

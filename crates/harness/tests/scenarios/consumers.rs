@@ -1,17 +1,19 @@
 //! Several consumer processes of one group, killed and replaced one after another.
 
-use crate::support::{CATCH_UP, START, caught_up, repetitions, seed};
+use crate::support::{ASSIGNED, CATCH_UP, START, caught_up, repetitions, seed};
 use cloudsync_devbroker::{Broker, BrokerConfig, Storage};
-use cloudsync_harness::client::{Load, Sent, send};
+use cloudsync_harness::client::{Load, Sent, send_until};
 use cloudsync_harness::ports;
-use cloudsync_harness::program::Program;
+use cloudsync_harness::program::{Program, was_killed};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 const REPLICAS: usize = 3;
 
@@ -64,7 +66,55 @@ impl Cluster {
         }
     }
 
-    fn stream(&self, records: u32, seed: u64) -> JoinHandle<anyhow::Result<Sent>> {
+    /// Starts the consumer `victim` anew, so that it dies at `moment`, and waits for its death.
+    async fn dies_at(&mut self, victim: usize, moment: &str, choices: &mut StdRng) {
+        let rebalance = moment == "during-rebalance";
+        let times = if rebalance {
+            1
+        } else {
+            choices.random_range(1..6)
+        };
+        let consumer = &mut self.consumers[victim];
+        // It leaves the group, so that nobody has to wait for its session to end. One that has
+        // only just started may end by the signal itself.
+        consumer.terminate().unwrap();
+        consumer.wait(START).await.unwrap();
+        consumer.set("CLOUDSYNC_KILL_AT", &format!("{moment}:{times}"));
+        let assigned = consumer.wrote(ASSIGNED);
+        consumer.start().unwrap();
+        if rebalance {
+            let until = consumer.wait_until_wrote(ASSIGNED, assigned + 1, START);
+            until.await.unwrap();
+            self.takes_from(victim).await;
+        }
+        let consumer = &mut self.consumers[victim];
+        let status = consumer.wait(START).await.unwrap();
+        assert!(
+            was_killed(status),
+            "{moment}: {status}\n{}",
+            consumer.tail()
+        );
+        consumer.set("CLOUDSYNC_KILL_AT", "");
+    }
+
+    /// Has `giver` give partitions up: it takes over those of a member that goes, and that member
+    /// comes back.
+    async fn takes_from(&mut self, giver: usize) {
+        let before = self.consumers[giver].wrote(ASSIGNED);
+        let guest = (giver + 1) % REPLICAS;
+        self.consumers[guest].terminate().unwrap();
+        self.consumers[guest].wait(START).await.unwrap();
+        let took = self.consumers[giver].wait_until_wrote(ASSIGNED, before + 1, START);
+        took.await.unwrap();
+        self.consumers[guest].start().unwrap();
+    }
+
+    fn stream(
+        &self,
+        records: u32,
+        seed: u64,
+        enough: CancellationToken,
+    ) -> JoinHandle<anyhow::Result<Sent>> {
         let load = Load {
             endpoint: format!("http://{}", self.gateway_address),
             prefix: "replicas".into(),
@@ -75,7 +125,7 @@ impl Cluster {
             seed,
         };
         #[expect(clippy::disallowed_methods, reason = "a test awaits its own task")]
-        tokio::spawn(send(load))
+        tokio::spawn(send_until(load, enough))
     }
 }
 
@@ -116,6 +166,14 @@ async fn holds_everything(cluster: &Cluster, data: &Path, sent: &Sent) {
     assert!(cluster.gateway.starts() == 1);
 }
 
+/// Moments of a consumer, and `None`: any.
+const MOMENTS: [Option<&str>; 4] = [
+    Some("between-write-and-mark"),
+    Some("between-mark-and-commit"),
+    Some("during-rebalance"),
+    None,
+];
+
 #[tokio::test]
 async fn one_of_three_killed_again_and_again() {
     let seed = seed();
@@ -123,13 +181,24 @@ async fn one_of_three_killed_again_and_again() {
     let data = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(data.path()).await;
     let deaths = (repetitions() * 2).clamp(4, 10);
-    let client = cluster.stream(6_000 * deaths, seed);
-    for _ in 0..deaths {
-        sleep(Duration::from_millis(choices.random_range(200..1_500))).await;
-        let victim = &mut cluster.consumers[choices.random_range(0..REPLICAS)];
-        victim.kill().unwrap();
-        victim.start().unwrap();
+    let enough = CancellationToken::new();
+    // Ten minutes' worth: it ends when the last one has died.
+    let client = cluster.stream(2_000_000, seed, enough.clone());
+    let mut hits: BTreeMap<&str, u32> = BTreeMap::new();
+    for moment in MOMENTS.into_iter().cycle().take(deaths as usize) {
+        let victim = choices.random_range(0..REPLICAS);
+        match moment {
+            Some(moment) => cluster.dies_at(victim, moment, &mut choices).await,
+            None => {
+                sleep(Duration::from_millis(choices.random_range(200..1_500))).await;
+                cluster.consumers[victim].kill().unwrap();
+            }
+        }
+        cluster.consumers[victim].start().unwrap();
+        *hits.entry(moment.unwrap_or("any")).or_default() += 1;
     }
+    enough.cancel();
+    println!("deaths of one of three by moment: {hits:?}");
     let sent = tokio::time::timeout(CATCH_UP, client)
         .await
         .unwrap()
@@ -143,7 +212,7 @@ async fn a_rolling_restart_under_load() {
     let seed = seed();
     let data = tempfile::tempdir().unwrap();
     let mut cluster = Cluster::start(data.path()).await;
-    let client = cluster.stream(20_000, seed);
+    let client = cluster.stream(20_000, seed, CancellationToken::new());
     for at in 0..REPLICAS {
         let consumer = &mut cluster.consumers[at];
         consumer.terminate().unwrap();

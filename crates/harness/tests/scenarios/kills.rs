@@ -1,6 +1,6 @@
 //! `kill -9` of everything, at named moments and at any, while a client streams and retries.
 
-use crate::support::{START, both_hold, repetitions, seed};
+use crate::support::{ASSIGNED, START, both_hold, repetitions, seed};
 use cloudsync_harness::client::{Load, Sent, send};
 use cloudsync_harness::program::{Up, was_killed};
 use rand::rngs::StdRng;
@@ -9,9 +9,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
-
-/// What the program logs when a consumer has got its partitions.
-const ASSIGNED: &str = "partitions assigned";
 
 const MOMENTS: [&str; 4] = [
     "before-produce-ack",

@@ -14,6 +14,9 @@ pub(crate) const START: Duration = Duration::from_secs(60);
 /// How long the destinations may need to catch up.
 pub(crate) const CATCH_UP: Duration = Duration::from_secs(120);
 
+/// What the program logs when a consumer has got its partitions.
+pub(crate) const ASSIGNED: &str = "partitions assigned";
+
 /// How often each fault is tried.
 pub(crate) fn repetitions() -> u32 {
     std::env::var("TEST_REPEAT")

@@ -144,6 +144,10 @@ impl PollLoop {
             list.add_partition_offset(&topic, *partition, Offset::Offset(start.offset()))?;
         }
         self.consumer.incremental_assign(&list)?;
+        // A rebalance in which we keep what we have assigns nothing, and is told to librdkafka only.
+        if starts.is_empty() {
+            return Ok(());
+        }
         // A pause outlives the assignment that it was made in.
         self.consumer.resume(&list)?;
         let mut assigned = Vec::with_capacity(starts.len());
