@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{BrokerConfig, Fsync, Storage};
-use crate::error::BrokerError;
+use crate::error::{BrokerError, Damage};
 use crate::node::Node;
 use crate::server::{self, Limits};
 
@@ -19,6 +19,7 @@ use crate::server::{self, Limits};
 pub struct Broker {
     address: SocketAddr,
     log_id: Uuid,
+    damage: Vec<Damage>,
     stop: CancellationToken,
     thread: Mutex<Option<JoinHandle<Result<(), BrokerError>>>>,
 }
@@ -39,8 +40,10 @@ impl Broker {
                 address: config.listen,
                 source,
             })?;
-        let node = Arc::new(Node::open(&config, address)?);
+        let mut node = Node::open(&config, address)?;
+        let damage = std::mem::take(&mut node.damage);
         let log_id = node.log_id;
+        let node = Arc::new(node);
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -57,12 +60,13 @@ impl Broker {
             .map_err(|source| BrokerError::Thread { source })?;
         let place = match &config.storage {
             Storage::Memory => "memory".to_owned(),
-            Storage::Dir(path) => path.display().to_string(),
+            Storage::Dir(path) | Storage::ReadOnly(path) => path.display().to_string(),
         };
         tracing::info!(%address, %log_id, storage = %place, "embedded log listening");
         Ok(Self {
             address,
             log_id,
+            damage,
             stop,
             thread: Mutex::new(Some(thread)),
         })
@@ -78,6 +82,13 @@ impl Broker {
     #[must_use]
     pub fn log_id(&self) -> Uuid {
         self.log_id
+    }
+
+    /// What of [`Storage::ReadOnly`] could not be read; always empty for the others, which mend
+    /// what they open.
+    #[must_use]
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
     }
 
     /// Whether it still serves: false after [`Broker::shutdown`], and when its thread ended.

@@ -64,6 +64,10 @@ pub enum Storage {
     Memory,
     /// In this directory, created if absent and locked while the broker runs.
     Dir(PathBuf),
+    /// In this directory, which is read as it lies there: nothing in it is made, mended or
+    /// changed, and no other broker may write it meanwhile. What is damaged is passed over and
+    /// told by [`crate::Broker::damage`]; records are refused, and what groups commit is forgotten.
+    ReadOnly(PathBuf),
 }
 
 /// When records reach the disk. Either way they outlive the process once acknowledged.

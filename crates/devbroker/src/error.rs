@@ -1,5 +1,6 @@
 //! Why a broker does not start or stop cleanly.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -87,6 +88,21 @@ pub enum BrokerError {
     /// The broker's thread ended by itself, before it was asked to.
     #[error("the log's thread ended unexpectedly")]
     Ended,
+}
+
+/// A part of a log that does not read back as it was written, and was passed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged: {}", self.path.display(), self.detail)
+    }
 }
 
 impl BrokerError {

@@ -30,4 +30,4 @@ mod store;
 
 pub use broker::Broker;
 pub use config::{BrokerConfig, Fsync, Storage};
-pub use error::BrokerError;
+pub use error::{BrokerError, Damage};

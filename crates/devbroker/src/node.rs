@@ -1,18 +1,20 @@
 //! Everything a request may need: the one node's state, shared by all connections.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use uuid::Uuid;
 
 use crate::config::{BrokerConfig, Fsync, Storage};
-use crate::error::BrokerError;
+use crate::error::{BrokerError, Damage};
 use crate::groups::Coordinator;
 use crate::log::LogOptions;
 use crate::offsets::Offsets;
 use crate::producer_ids::ProducerIds;
-use crate::store::Directory;
+use crate::store::{self, Directory};
 use crate::topics::Topics;
 
 /// The state of a running broker.
@@ -29,8 +31,31 @@ pub(crate) struct Node {
     pub(crate) offsets: Offsets,
     pub(crate) groups: Coordinator,
     pub(crate) producer_ids: ProducerIds,
-    /// `None` in memory; the last field, so that its lock is released last.
-    directory: Option<Directory>,
+    /// What of a directory that is only read could not be.
+    pub(crate) damage: Vec<Damage>,
+    /// The last field, so that its lock is released last.
+    place: Place,
+}
+
+/// What keeps the storage ours.
+#[derive(Debug)]
+enum Place {
+    Memory,
+    Directory(Directory),
+    /// Held for its lock; `None` where nobody ever made one.
+    ReadOnly {
+        _lock: Option<File>,
+    },
+}
+
+/// Storage that was opened.
+struct Opened {
+    log_id: Uuid,
+    topics: Topics,
+    offsets: Offsets,
+    producer_ids: ProducerIds,
+    damage: Vec<Damage>,
+    place: Place,
 }
 
 impl Node {
@@ -39,43 +64,26 @@ impl Node {
         let options = LogOptions {
             segment_bytes: config.segment_bytes,
             reservation_step: config.reservation_step,
-            sync_always: config.fsync == Fsync::Always && config.storage != Storage::Memory,
+            sync_always: config.fsync == Fsync::Always && matches!(config.storage, Storage::Dir(_)),
             memory_left: Arc::new(AtomicU64::new(config.memory_limit)),
         };
         let sync_always = options.sync_always;
-        let (log_id, topics, offsets, producer_ids, directory) = match &config.storage {
-            Storage::Memory => (
-                Uuid::now_v7(),
-                Topics::in_memory(options),
-                Offsets::in_memory(),
-                ProducerIds::in_memory(),
-                None,
-            ),
-            Storage::Dir(path) => {
-                let (directory, last_end) = Directory::open(path, &config.boot_id_file)?;
-                let topics = Topics::open(&directory, options, &last_end)?;
-                let offsets = Offsets::open(path)?;
-                let producer_ids = ProducerIds::open(path)?;
-                directory.mark_running()?;
-                (
-                    directory.log_id(),
-                    topics,
-                    offsets,
-                    producer_ids,
-                    Some(directory),
-                )
-            }
+        let opened = match &config.storage {
+            Storage::Memory => Opened::in_memory(options),
+            Storage::Dir(path) => Opened::directory(path, config, options)?,
+            Storage::ReadOnly(path) => Opened::read_only(path, config, options)?,
         };
         Ok(Self {
             address,
-            log_id,
+            log_id: opened.log_id,
             max_message_bytes: config.max_message_bytes,
             sync_always,
-            topics,
-            offsets,
+            topics: opened.topics,
+            offsets: opened.offsets,
             groups: Coordinator::new(config.first_join_delay),
-            producer_ids,
-            directory,
+            producer_ids: opened.producer_ids,
+            damage: opened.damage,
+            place: opened.place,
         })
     }
 
@@ -91,12 +99,63 @@ impl Node {
     /// Syncs everything and marks the directory as cleanly closed. To be called when no more
     /// requests are served.
     pub(crate) async fn close(&self) -> Result<(), BrokerError> {
-        let Some(directory) = &self.directory else {
+        let Place::Directory(directory) = &self.place else {
             return Ok(());
         };
         self.sync()
             .await
             .map_err(BrokerError::file("sync", directory.path()))?;
         directory.mark_clean(self.topics.ends())
+    }
+}
+
+impl Opened {
+    fn in_memory(options: LogOptions) -> Self {
+        Self {
+            log_id: Uuid::now_v7(),
+            topics: Topics::in_memory(options),
+            offsets: Offsets::in_memory(),
+            producer_ids: ProducerIds::in_memory(),
+            damage: Vec::new(),
+            place: Place::Memory,
+        }
+    }
+
+    fn directory(
+        path: &Path,
+        config: &BrokerConfig,
+        options: LogOptions,
+    ) -> Result<Self, BrokerError> {
+        let (directory, last_end) = Directory::open(path, &config.boot_id_file)?;
+        let topics = Topics::open(&directory, options, &last_end)?;
+        let offsets = Offsets::open(path)?;
+        let producer_ids = ProducerIds::open(path)?;
+        directory.mark_running()?;
+        Ok(Self {
+            log_id: directory.log_id(),
+            topics,
+            offsets,
+            producer_ids,
+            damage: Vec::new(),
+            place: Place::Directory(directory),
+        })
+    }
+
+    fn read_only(
+        path: &Path,
+        config: &BrokerConfig,
+        options: LogOptions,
+    ) -> Result<Self, BrokerError> {
+        let found = store::look_at(path, &config.boot_id_file)?;
+        let mut damage = found.damage;
+        let topics = Topics::open_read_only(path, options, &found.last_end, &mut damage)?;
+        Ok(Self {
+            log_id: found.log_id,
+            topics,
+            offsets: Offsets::in_memory(),
+            producer_ids: ProducerIds::in_memory(),
+            damage,
+            place: Place::ReadOnly { _lock: found.lock },
+        })
     }
 }

@@ -1,17 +1,19 @@
 //! The directory: lock, format, log id, and how the last run ended.
 //!
 //! In: a path. Out: an open [`Directory`] that no other process can open, and the
-//! [`LastEnd`] that tells recovery where each partition may go on.
+//! [`LastEnd`] that tells recovery where each partition may go on; or, from [`look_at`], what lies
+//! there, with nothing made or changed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::BrokerError;
+use crate::error::{BrokerError, Damage};
 use crate::files;
 
 const FORMAT: u32 = 1;
@@ -39,6 +41,16 @@ pub(crate) enum LastEnd {
     OtherBoot,
 }
 
+/// A directory that is only read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) log_id: Uuid,
+    pub(crate) last_end: LastEnd,
+    pub(crate) damage: Vec<Damage>,
+    /// Keeps writers away, other readers not; `None` where no writer ever was.
+    pub(crate) lock: Option<File>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Format {
     format: u32,
@@ -60,13 +72,13 @@ impl Directory {
         let lock = lock(path)?;
         let log_id = read_or_make_format(path)?;
         let boot_id = read_boot_id(boot_id_file);
+        let last_end = last_end(path, &boot_id)?;
         let directory = Self {
             path: path.to_owned(),
             log_id,
             boot_id,
             _lock: lock,
         };
-        let last_end = directory.last_end()?;
         Ok((directory, last_end))
     }
 
@@ -98,23 +110,44 @@ impl Directory {
         let bytes = to_json(&path, &run)?;
         files::replace(&path, &bytes).map_err(BrokerError::file("write", path))
     }
+}
 
-    fn last_end(&self) -> Result<LastEnd, BrokerError> {
-        let path = self.path.join("run.json");
-        let found =
-            files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
-        let Some(bytes) = found else {
-            return Ok(LastEnd::OtherBoot);
-        };
-        let run: Run = from_json(&path, &bytes)?;
-        Ok(if run.clean {
-            LastEnd::Clean(run.ends)
-        } else if !self.boot_id.is_empty() && run.boot_id == self.boot_id {
-            LastEnd::SameBoot
-        } else {
+/// Looks at the directory `path`, and keeps writers away while it is looked at.
+pub(crate) fn look_at(path: &Path, boot_id_file: &Path) -> Result<Found, BrokerError> {
+    let lock = lock_against_writers(path)?;
+    let missing = || BrokerError::damaged(path.join("format.json"), "it is missing");
+    let log_id = read_format(path)?.ok_or_else(missing)?;
+    let mut damage = Vec::new();
+    let last_end = match last_end(path, &read_boot_id(boot_id_file)) {
+        // It only tells where the log should end.
+        Err(BrokerError::Damaged { path, detail }) => {
+            damage.push(Damage { path, detail });
             LastEnd::OtherBoot
-        })
-    }
+        }
+        read => read?,
+    };
+    Ok(Found {
+        log_id,
+        last_end,
+        damage,
+        lock,
+    })
+}
+
+fn last_end(path: &Path, boot_id: &str) -> Result<LastEnd, BrokerError> {
+    let path = path.join("run.json");
+    let found = files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
+    let Some(bytes) = found else {
+        return Ok(LastEnd::OtherBoot);
+    };
+    let run: Run = from_json(&path, &bytes)?;
+    Ok(if run.clean {
+        LastEnd::Clean(run.ends)
+    } else if !boot_id.is_empty() && run.boot_id == boot_id {
+        LastEnd::SameBoot
+    } else {
+        LastEnd::OtherBoot
+    })
 }
 
 fn lock(path: &Path) -> Result<File, BrokerError> {
@@ -125,30 +158,56 @@ fn lock(path: &Path) -> Result<File, BrokerError> {
         .write(true)
         .open(&lock_path)
         .map_err(BrokerError::file("open", lock_path.as_path()))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
+    flock_or_refuse(&file, path, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
+}
+
+fn lock_against_writers(path: &Path) -> Result<Option<File>, BrokerError> {
+    let lock_path = path.join("lock");
+    let file = match File::open(&lock_path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(BrokerError::file("open", lock_path)(error)),
+    };
+    flock_or_refuse(&file, path, FlockOperation::NonBlockingLockShared)?;
+    Ok(Some(file))
+}
+
+fn flock_or_refuse(file: &File, path: &Path, how: FlockOperation) -> Result<(), BrokerError> {
+    match flock(file, how) {
+        Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(BrokerError::Locked {
             path: path.to_owned(),
         }),
-        Err(errno) => Err(BrokerError::file("lock", lock_path)(errno.into())),
+        Err(errno) => Err(BrokerError::file("lock", path.join("lock"))(errno.into())),
     }
 }
 
-fn read_or_make_format(path: &Path) -> Result<Uuid, BrokerError> {
+/// The log's id, or `None` in a directory without a format.
+fn read_format(path: &Path) -> Result<Option<Uuid>, BrokerError> {
     let file = path.join("format.json");
     let found = files::read_if_there(&file).map_err(BrokerError::file("read", file.as_path()))?;
-    if let Some(bytes) = found {
-        let format: Format = from_json(&file, &bytes)?;
-        if format.format != FORMAT {
-            return Err(BrokerError::Format {
-                path: path.to_owned(),
-                found: format.format,
-                expected: FORMAT,
-            });
-        }
-        return Uuid::parse_str(&format.log_id)
-            .map_err(|error| BrokerError::damaged(&file, format!("log_id: {error}")));
+    let Some(bytes) = found else {
+        return Ok(None);
+    };
+    let format: Format = from_json(&file, &bytes)?;
+    if format.format != FORMAT {
+        return Err(BrokerError::Format {
+            path: path.to_owned(),
+            found: format.format,
+            expected: FORMAT,
+        });
     }
+    Uuid::parse_str(&format.log_id)
+        .map(Some)
+        .map_err(|error| BrokerError::damaged(&file, format!("log_id: {error}")))
+}
+
+fn read_or_make_format(path: &Path) -> Result<Uuid, BrokerError> {
+    if let Some(log_id) = read_format(path)? {
+        return Ok(log_id);
+    }
+    let file = path.join("format.json");
     if path.join("topics.json").exists() {
         return Err(BrokerError::damaged(file, "missing beside existing topics"));
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::BrokerError;
+use crate::error::{BrokerError, Damage};
 use crate::files;
 use crate::log::{LastRun, LogOptions, Partition, PartitionLog};
 use crate::store::{self, Directory, LastEnd};
@@ -73,63 +73,47 @@ impl Topics {
             dir: Some(directory.path().to_owned()),
             ..Self::in_memory(options)
         };
-        let stored = topics.read_stored()?;
+        let stored = read_stored(directory.path())?.unwrap_or_default();
         fs::create_dir_all(directory.path().join("partitions")).map_err(BrokerError::file(
             "create directory",
             directory.path().join("partitions"),
         ))?;
         topics.remove_left_behind(&stored)?;
-        for (name, topic) in stored {
-            let open = topics.open_topic(&name, &topic, last_end)?;
-            topics.by_name.write().insert(name, Arc::new(open));
+        for (name, stored) in stored {
+            let topic = open_topic(
+                directory.path(),
+                &name,
+                &stored,
+                last_end,
+                |folder, last_run| {
+                    let dir = directory.path().join("partitions").join(folder);
+                    PartitionLog::open(&dir, topics.options.clone(), last_run)
+                },
+            )?;
+            topics.by_name.write().insert(name, Arc::new(topic));
         }
         Ok(topics)
     }
 
-    fn open_topic(
-        &self,
-        name: &str,
-        stored: &StoredTopic,
+    /// Opens every topic below `path` as it lies there. They take no records, and what is made or
+    /// deleted beside them is so in memory only.
+    pub(crate) fn open_read_only(
+        path: &Path,
+        options: LogOptions,
         last_end: &LastEnd,
-    ) -> Result<Topic, BrokerError> {
-        let id = Uuid::parse_str(&stored.id).map_err(|error| {
-            BrokerError::damaged("topics.json", format!("id of topic {name}: {error}"))
-        })?;
-        let mut partitions = Vec::new();
-        for index in 0..stored.partitions {
-            let folder = folder(name, index);
-            let last_run = match last_end {
-                LastEnd::Clean(ends) => ends
-                    .get(&folder)
-                    .map_or(LastRun::OtherBoot, |end| LastRun::Clean { end: *end }),
-                LastEnd::SameBoot => LastRun::SameBoot,
-                LastEnd::OtherBoot => LastRun::OtherBoot,
-            };
-            let options = self.options.clone();
-            let log = match self.partition_dir(&folder) {
-                Some(dir) => PartitionLog::open(&dir, options, last_run)?,
-                None => PartitionLog::in_memory(options),
-            };
-            partitions.push(Arc::new(Partition::new(log)));
+        damage: &mut Vec<Damage>,
+    ) -> Result<Self, BrokerError> {
+        let missing = || BrokerError::damaged(path.join("topics.json"), "it is missing");
+        let stored = read_stored(path)?.ok_or_else(missing)?;
+        let topics = Self::in_memory(options);
+        for (name, stored) in stored {
+            let topic = open_topic(path, &name, &stored, last_end, |folder, last_run| {
+                let dir = path.join("partitions").join(folder);
+                PartitionLog::open_read_only(&dir, topics.options.clone(), last_run, damage)
+            })?;
+            topics.by_name.write().insert(name, Arc::new(topic));
         }
-        Ok(Topic {
-            name: name.to_owned(),
-            id,
-            settings: stored.settings.clone(),
-            partitions,
-        })
-    }
-
-    fn read_stored(&self) -> Result<BTreeMap<String, StoredTopic>, BrokerError> {
-        let Some(path) = self.dir.as_ref().map(|dir| dir.join("topics.json")) else {
-            return Ok(BTreeMap::new());
-        };
-        let found =
-            files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
-        found.map_or_else(
-            || Ok(BTreeMap::new()),
-            |bytes| store::from_json(&path, &bytes),
-        )
+        Ok(topics)
     }
 
     fn remove_left_behind(
@@ -300,6 +284,49 @@ impl Topics {
             .map_err(BrokerError::file("write", path))
             .map_err(storage_error)
     }
+}
+
+fn read_stored(dir: &Path) -> Result<Option<BTreeMap<String, StoredTopic>>, BrokerError> {
+    let path = dir.join("topics.json");
+    let found = files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
+    found
+        .map(|bytes| store::from_json(&path, &bytes))
+        .transpose()
+}
+
+/// The topic that `dir` has stored, with every partition as `open` has it.
+fn open_topic(
+    dir: &Path,
+    name: &str,
+    stored: &StoredTopic,
+    last_end: &LastEnd,
+    mut open: impl FnMut(&str, LastRun) -> Result<PartitionLog, BrokerError>,
+) -> Result<Topic, BrokerError> {
+    let damaged = |what: String| {
+        BrokerError::damaged(dir.join("topics.json"), format!("topic {name}: {what}"))
+    };
+    let id = Uuid::parse_str(&stored.id).map_err(|error| damaged(format!("id: {error}")))?;
+    if !(1..=MAX_PARTITIONS).contains(&stored.partitions) {
+        return Err(damaged(format!("{} partitions", stored.partitions)));
+    }
+    let mut partitions = Vec::new();
+    for index in 0..stored.partitions {
+        let folder = folder(name, index);
+        let last_run = match last_end {
+            LastEnd::Clean(ends) => ends
+                .get(&folder)
+                .map_or(LastRun::OtherBoot, |end| LastRun::Clean { end: *end }),
+            LastEnd::SameBoot => LastRun::SameBoot,
+            LastEnd::OtherBoot => LastRun::OtherBoot,
+        };
+        partitions.push(Arc::new(Partition::new(open(&folder, last_run)?)));
+    }
+    Ok(Topic {
+        name: name.to_owned(),
+        id,
+        settings: stored.settings.clone(),
+        partitions,
+    })
 }
 
 fn error(code: ResponseError, message: String) -> TopicError {

@@ -5,6 +5,7 @@
 use crate::args::{DemoArgs, Output};
 use crate::demo::feed::{Counts, Feed};
 use crate::demo::journal::{FILE_NAME, Journal};
+use crate::demo::kept::KeptLog;
 use crate::demo::progress::Progress;
 use crate::demo::settle::{STALLED, settled};
 use crate::failure::Failure;
@@ -16,6 +17,9 @@ use crate::settings::{Settings, absolute};
 use crate::stack::{Roles, Stack};
 use anyhow::Context;
 use cloudsync::{Client, ClientSettings};
+use cloudsync_consumers::{Counters, DestinationSettings};
+use cloudsync_devbroker::Damage;
+use cloudsync_kafka::KafkaSettings;
 use cloudsync_runtime::signals::Signals;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -140,7 +144,9 @@ async fn send_and_count(
     finish(&stack, settings.grace_period).await;
     remember(directory, &remembered)?;
     say::note("Reading the log and both destinations back …");
-    let ledger = make_ledger(settings, &stack, directory, &remembered).await?;
+    let log_id = stack.log_id();
+    let sources = sources(settings, stack.kafka(), log_id, directory);
+    let ledger = make_ledger(&sources, &remembered).await?;
     stack.close().await?;
     Ok(ledger)
 }
@@ -215,9 +221,8 @@ async fn feed(
     let (stats, elapsed) = Progress::new(&counts, stack.consumers(), total)
         .during(work)
         .await?;
-    let redelivered = |counters: &std::sync::Arc<cloudsync_consumers::Counters>| {
-        counters.redelivered.load(Ordering::Relaxed)
-    };
+    let redelivered =
+        |counters: &std::sync::Arc<Counters>| counters.redelivered.load(Ordering::Relaxed);
     Ok(Remembered {
         duplicates_at_gateway: stats.duplicates,
         redelivered: stack
@@ -240,12 +245,10 @@ async fn finish(stack: &Stack, grace: Duration) {
 
 // === counting ===
 
+/// Reads only: a log that a start would mend, or a torn one, is counted as it lies there.
 async fn recount(settings: &Settings, directory: &Path) -> Result<Ledger, Failure> {
-    let roles = Roles {
-        log: Some(directory.join("log")),
-        ..Roles::default()
-    };
-    let stack = Stack::start(settings, &roles).await?;
+    let log = KeptLog::open(settings, directory.join("log")).await;
+    let log = log.map_err(|error| Failure::Failed(error.into()))?;
     let path = directory.join(REMEMBERED);
     let remembered = match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes)
@@ -258,9 +261,11 @@ async fn recount(settings: &Settings, directory: &Path) -> Result<Ledger, Failur
             ));
         }
     };
-    let ledger = make_ledger(settings, &stack, directory, &remembered).await?;
-    stack.close().await?;
-    Ok(ledger)
+    let sources = Sources {
+        log_damage: log.damage().iter().map(Damage::to_string).collect(),
+        ..sources(settings, log.kafka(), Some(log.log_id()), directory)
+    };
+    make_ledger(&sources, &remembered).await
 }
 
 fn remember(directory: &Path, remembered: &Remembered) -> Result<(), Failure> {
@@ -270,24 +275,27 @@ fn remember(directory: &Path, remembered: &Remembered) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn make_ledger(
+fn sources<'a>(
     settings: &Settings,
-    stack: &Stack,
+    kafka: &'a KafkaSettings,
+    log_id: Option<String>,
     directory: &Path,
-    remembered: &Remembered,
-) -> Result<Ledger, Failure> {
-    let url = |(name, destination): (&String, &cloudsync_consumers::DestinationSettings)| {
+) -> Sources<'a> {
+    let url = |(name, destination): (&String, &DestinationSettings)| {
         (name.clone(), destination.url.clone())
     };
-    let sources = Sources {
-        journal: &directory.join(FILE_NAME),
-        kafka: stack.kafka(),
-        log_id: stack.log_id(),
+    Sources {
+        journal: directory.join(FILE_NAME),
+        kafka,
+        log_id,
+        log_damage: Vec::new(),
         destinations: settings.destinations.iter().map(url).collect(),
-    };
-    Ok(count(&sources, remembered)
-        .await
-        .context("cannot make the ledger")?)
+    }
+}
+
+async fn make_ledger(sources: &Sources<'_>, remembered: &Remembered) -> Result<Ledger, Failure> {
+    let ledger = count(sources, remembered).await;
+    Ok(ledger.context("cannot make the ledger")?)
 }
 
 fn print(ledger: &Ledger, output: Output) -> Result<(), Failure> {

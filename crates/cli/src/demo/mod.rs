@@ -3,7 +3,7 @@
 //!
 //! In the order of its run: [`resend`] which records go again and when, [`journal`] what was sent
 //! and acknowledged, [`feed`] sending it, [`progress`] showing it, [`settle`] waiting until both
-//! groups have committed everything.
+//! groups have committed everything, [`kept`] the log of an earlier demo, to be counted again.
 
 pub mod resend;
 
@@ -14,3 +14,5 @@ pub mod feed;
 pub mod progress;
 
 pub mod settle;
+
+pub mod kept;

@@ -37,6 +37,8 @@ pub struct Book {
     names: Vec<String>,
     partitions: BTreeMap<i32, Vec<Place>>,
     dead: HashSet<(usize, LogPosition)>,
+    /// Parts of the log cannot be read.
+    torn: bool,
     /// Records that were never sent.
     pub faults: Faults,
 }
@@ -54,6 +56,21 @@ impl Book {
             names,
             ..Self::default()
         }
+    }
+
+    /// The book of a log of which parts cannot be read.
+    #[must_use]
+    pub fn of_torn_log(names: Vec<String>) -> Self {
+        Self {
+            torn: true,
+            ..Self::new(names)
+        }
+    }
+
+    /// Whether the log may have had places that this book has not.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// Takes the next record of the data topic.

@@ -15,18 +15,20 @@ use cloudsync_consumers::DeliveredLine;
 use cloudsync_kafka::{DeadLetterHeaders, KafkaSettings};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What the ledger is made from.
 #[derive(Clone, Debug)]
 pub struct Sources<'a> {
     /// What was sent.
-    pub journal: &'a Path,
+    pub journal: PathBuf,
     /// Where the log is.
     pub kafka: &'a KafkaSettings,
     /// Its identity; `None` takes every log for this one.
     pub log_id: Option<String>,
+    /// What of it cannot be read, as sentences: each is a problem of the ledger.
+    pub log_damage: Vec<String>,
     /// Name and URL of each destination.
     pub destinations: Vec<(String, String)>,
 }
@@ -86,7 +88,7 @@ pub async fn count(sources: &Sources<'_>, remembered: &Remembered) -> Result<Led
         path: sources.journal.display().to_string(),
         source,
     };
-    let expected = Arc::new(Expected::read(sources.journal).map_err(journal)?);
+    let expected = Arc::new(Expected::read(&sources.journal).map_err(journal)?);
     let book = read_log(sources, &expected).await?;
     let mut ledger = Ledger {
         sent: expected.sent,
@@ -97,6 +99,7 @@ pub async fn count(sources: &Sources<'_>, remembered: &Remembered) -> Result<Led
         in_log: book.records(),
         elapsed_seconds: remembered.elapsed_seconds,
         faults: book.faults.clone(),
+        problems: sources.log_damage.clone(),
         ..Ledger::default()
     };
     if remembered.elapsed_seconds > 0.0 {
@@ -124,7 +127,11 @@ async fn read_log(sources: &Sources<'_>, expected: &Arc<Expected>) -> Result<Boo
         .iter()
         .map(|(name, _)| name.clone())
         .collect();
-    let book = Arc::new(Mutex::new(Book::new(names)));
+    let book = match sources.log_damage.is_empty() {
+        true => Book::new(names),
+        false => Book::of_torn_log(names),
+    };
+    let book = Arc::new(Mutex::new(book));
     let (visited, known) = (Arc::clone(&book), Arc::clone(expected));
     let topic = &sources.kafka.topic;
     let failed = |topic: &str| {

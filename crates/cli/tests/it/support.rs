@@ -1,6 +1,7 @@
 //! Running the binary.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The binary, in an environment without any of our variables.
@@ -41,8 +42,21 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// Every file and folder below `directory`, with its content.
+pub(crate) fn tree(directory: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(tree(&path));
+        }
+        found.insert(path.clone(), std::fs::read(&path).ok());
+    }
+    found
+}
+
 /// Every segment of the destination `name` in the demo's directory, sorted.
-pub(crate) fn segments(directory: &Path, name: &str) -> Vec<std::path::PathBuf> {
+pub(crate) fn segments(directory: &Path, name: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.join(name)];
     while let Some(next) = open.pop() {

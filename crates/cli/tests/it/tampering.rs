@@ -1,6 +1,6 @@
 //! The checker, checked: what a stranger does to a destination is found, and named by its id.
 
-use crate::support::{code, json, run, segments, stderr, text};
+use crate::support::{code, json, run, segments, stderr, text, tree};
 use cloudsync_consumers::chain::reader::{SegmentReader, raw_lines};
 use cloudsync_consumers::chain::segment::{Header, seal};
 use std::path::{Path, PathBuf};
@@ -149,6 +149,66 @@ fn what_is_deleted_altered_or_copied_is_found_by_its_id() {
 
     std::fs::remove_file(&copy).unwrap();
     assert_eq!(world.recount().code, 0);
+}
+
+/// The last segment of the log, and what it holds.
+fn last_log_segment(data: &Path) -> (PathBuf, Vec<u8>) {
+    let files = tree(&data.join("log/partitions")).into_iter();
+    let files = files.filter_map(|(path, bytes)| Some((path, bytes?)));
+    let mut logs = files.filter(|(path, bytes)| {
+        let of_records = path.to_string_lossy().contains("/data-topic-");
+        of_records && path.extension().is_some_and(|it| it == "log") && !bytes.is_empty()
+    });
+    logs.next_back().unwrap()
+}
+
+/// A ledger is made by reading: a damaged log is named and stays as it is, and what can be read
+/// of it is counted.
+#[test]
+fn a_recount_changes_nothing_and_names_a_damaged_log() {
+    let world = World::new();
+    let (segment, sound) = last_log_segment(&world.data);
+    let mut flipped = sound.clone();
+    flipped[sound.len() / 2] ^= 1;
+    let torn = sound[..sound.len() - 1].to_vec();
+    let mut longer = sound.clone();
+    longer.extend([7; 100]);
+    for (bytes, what) in [
+        (sound, None),
+        (flipped, Some("the batch there fails its checksum")),
+        (torn, Some("it ends inside a batch")),
+        (longer, Some("no batch begins there")),
+    ] {
+        std::fs::write(&segment, bytes).unwrap();
+        let before = tree(&world.data);
+        let data = text(&world.data);
+        let output = run(&["demo", "--data-dir", data, "--recount", "--output", "json"]);
+        let (ledger, said) = (json(&output), stderr(&output));
+        assert!(tree(&world.data) == before, "a recount changed something");
+        let Some(what) = what else {
+            assert_eq!(code(&output), 0, "{said}");
+            continue;
+        };
+        assert_eq!(code(&output), 1, "{said}");
+        let named = format!("{} is damaged: at byte ", segment.display());
+        assert!(said.contains(&named) && said.contains(what), "{said}");
+        let problem = ledger["problems"][0].as_str().unwrap();
+        assert!(problem.starts_with(&named), "{ledger}");
+        let in_log = ledger["in_log"].as_u64().unwrap();
+        assert!((1..=300).contains(&in_log), "{ledger}");
+        assert_eq!(in_log < 300, what != "no batch begins there", "{ledger}");
+        // Both destinations are as they should be.
+        for fault in ["lost", "doubled", "altered"] {
+            assert_eq!(ledger["destinations"][0][fault], 0, "{ledger} {said}");
+        }
+    }
+
+    let topics = world.data.join("log/topics.json");
+    std::fs::write(&topics, "{").unwrap();
+    let output = run(&["demo", "--data-dir", text(&world.data), "--recount"]);
+    assert_eq!(code(&output), 1);
+    let named = format!("{} is damaged: ", topics.display());
+    assert!(stderr(&output).contains(&named), "{}", stderr(&output));
 }
 
 /// `lines`, the first of which states the fingerprint of what it says.

@@ -237,3 +237,23 @@ fn without_an_answer_it_says_what_it_waits_for_and_ends_all_the_same() {
     up.signal("TERM");
     assert_eq!(up.wait(), 0, "{}", up.said);
 }
+
+/// What somebody writes at the moment cannot be counted.
+#[test]
+fn a_recount_beside_a_running_up_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let demo = run(&["demo", "--records", "10", "--data-dir", text(&data)]);
+    assert_eq!(code(&demo), 0, "{}", stderr(&demo));
+    let recount = || run(&["demo", "--data-dir", text(&data), "--recount"]);
+    let mut up = Up::start(&data);
+    let refused = recount();
+    assert_eq!(code(&refused), 1);
+    let said = stderr(&refused);
+    let log = format!("the log in {}", data.join("log").display());
+    assert!(said.contains(&log), "{said}");
+    assert!(said.contains("written by another process"), "{said}");
+    up.signal("TERM");
+    assert_eq!(up.wait(), 0, "{}", up.said);
+    assert_eq!(code(&recount()), 0);
+}

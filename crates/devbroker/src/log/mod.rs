@@ -6,6 +6,7 @@
 //! after any crash yields a valid prefix (`recovery`).
 
 pub(crate) mod batch;
+mod look;
 mod partition;
 mod producer_state;
 mod read;
@@ -24,7 +25,7 @@ use self::batch::BatchHeader;
 use self::producer_state::{ProducerStates, Verdict};
 use self::reservation::Reservation;
 use self::segment::Segment;
-use crate::error::BrokerError;
+use crate::error::{BrokerError, Damage};
 use crate::files;
 
 pub(crate) use self::partition::Partition;
@@ -55,7 +56,8 @@ pub(crate) struct PartitionLog {
     /// Offsets below are on disk.
     synced: i64,
     producers: ProducerStates,
-    /// A sync failed: what the page cache holds is no longer known to reach the disk.
+    /// Takes no more appends. A sync failed: what the page cache holds is no longer known to reach
+    /// the disk; or the log is only read.
     broken: bool,
 }
 
@@ -85,7 +87,7 @@ pub(crate) enum AppendError {
     OutOfOrder,
     #[error("the log in memory is full")]
     MemoryFull,
-    #[error("an earlier sync failed")]
+    #[error("an earlier sync failed, or the log is only read")]
     Broken,
     #[error("write failed")]
     Io(#[from] io::Error),
@@ -149,6 +151,17 @@ impl PartitionLog {
         last_run: LastRun,
     ) -> Result<Self, BrokerError> {
         recovery::open(dir, options, last_run)
+    }
+
+    /// Opens a folder as it lies there: nothing is changed, appends are refused, and what cannot
+    /// be read goes to `damage`.
+    pub(crate) fn open_read_only(
+        dir: &Path,
+        options: LogOptions,
+        last_run: LastRun,
+        damage: &mut Vec<Damage>,
+    ) -> Result<Self, BrokerError> {
+        look::open(dir, options, last_run, damage)
     }
 
     /// Offset of the first record kept.

@@ -31,12 +31,12 @@ pub(crate) enum LastRun {
 
 /// What reading one segment came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tail {
+pub(super) enum Tail {
     Whole,
     /// The file ends inside a batch: a write that never came to its end.
     Torn,
-    /// A batch is there but is not what was written.
-    Damaged,
+    /// What is there is not what was written; how that shows.
+    Damaged(&'static str),
 }
 
 pub(super) fn open(
@@ -61,7 +61,7 @@ pub(super) fn open(
             segment
                 .delete()
                 .map_err(BrokerError::file("delete segment in", dir))?;
-            tail = Tail::Damaged;
+            tail = Tail::Damaged("it lies behind a damaged one");
             continue;
         }
         tail = recovered
@@ -79,7 +79,7 @@ pub(super) fn open(
     let go_on_at = match (last_run, tail) {
         (LastRun::Clean { end }, _) => end,
         (LastRun::SameBoot, Tail::Whole | Tail::Torn) => recovered.end,
-        (LastRun::SameBoot, Tail::Damaged) | (LastRun::OtherBoot, _) => reservation.bound(),
+        (LastRun::SameBoot, Tail::Damaged(_)) | (LastRun::OtherBoot, _) => reservation.bound(),
     };
     recovered
         .go_on(dir, go_on_at)
@@ -146,7 +146,7 @@ impl Recovered {
 }
 
 /// The batch at `position`, whose first offset must be `expected`.
-fn next_batch(
+pub(super) fn next_batch(
     file: &File,
     position: u64,
     length: u64,
@@ -163,11 +163,11 @@ fn next_batch(
     let mut head = [0; HEADER_BYTES];
     file.read_exact_at(&mut head, position)?;
     let Some(header) = BatchHeader::parse(&head) else {
-        return Ok(Err(Tail::Damaged));
+        return Ok(Err(Tail::Damaged("no batch begins there")));
     };
     let placed_here = header.base_offset == expected && header.leader_epoch == 0;
     if !placed_here || header.last_offset_delta < 0 {
-        return Ok(Err(Tail::Damaged));
+        return Ok(Err(Tail::Damaged("the batch there has another offset")));
     }
     if header.size as u64 > left {
         return Ok(Err(Tail::Torn));
@@ -177,6 +177,6 @@ fn next_batch(
     Ok(if header.checksum_holds(buffer) {
         Ok(header)
     } else {
-        Err(Tail::Damaged)
+        Err(Tail::Damaged("the batch there fails its checksum"))
     })
 }

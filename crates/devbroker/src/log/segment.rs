@@ -93,6 +93,13 @@ impl Segment {
         Ok((Self::new(base, data), file))
     }
 
+    /// As [`Segment::open`], for a file that is only read.
+    pub(crate) fn open_read_only(dir: &Path, base: i64) -> io::Result<(Self, File)> {
+        let path = path(dir, base);
+        let file = File::open(&path)?;
+        Ok((Self::new(base, Data::File { path, open: None }), file))
+    }
+
     fn new(base: i64, data: Data) -> Self {
         Self {
             base,
@@ -273,7 +280,8 @@ fn read_chunks(chunks: &[(u64, Bytes)], position: u64, length: usize) -> io::Res
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
-fn path(dir: &Path, base: i64) -> PathBuf {
+/// The file of the segment that begins at `base`.
+pub(crate) fn path(dir: &Path, base: i64) -> PathBuf {
     dir.join(format!("{base:020}.{EXTENSION}"))
 }
 

@@ -10,6 +10,7 @@ mod client;
 mod flow;
 mod groups;
 mod measure;
+mod read_only;
 mod restart;
 mod robustness;
 mod topics;
