@@ -1,11 +1,49 @@
 //! Small durable files: replaced as a whole, synced, with their directory.
+//!
+//! State files end in a line with their checksum. Promises: after a crash such a file holds the
+//! old bytes or the new ones; a bit that was flipped in it is found, never believed.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Replaces `path` so that after a crash it holds the old bytes or the new ones, never a mix.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+use crate::error::BrokerError;
+
+/// Begins the last line of a state file.
+const CHECKSUM: &[u8] = b"crc32c ";
+
+/// Replaces the state file `path` by `content`, which ends in a line feed.
+pub(crate) fn replace_state(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut bytes = content.to_vec();
+    bytes.extend_from_slice(CHECKSUM);
+    bytes.extend_from_slice(format!("{:08x}\n", crc32c::crc32c(content)).as_bytes());
+    replace(path, &bytes).map(drop)
+}
+
+/// The content of the state file `path`, `None` where there is none.
+pub(crate) fn read_state(path: &Path) -> Result<Option<Vec<u8>>, BrokerError> {
+    let found = read_if_there(path).map_err(BrokerError::file("read", path))?;
+    let Some(mut bytes) = found else {
+        return Ok(None);
+    };
+    let content = checked(&bytes).map(<[u8]>::len);
+    let damaged = || BrokerError::damaged(path, "it fails its checksum");
+    bytes.truncate(content.ok_or_else(damaged)?);
+    Ok(Some(bytes))
+}
+
+fn checked(bytes: &[u8]) -> Option<&[u8]> {
+    let content = bytes.len().checked_sub(CHECKSUM.len() + 9)?;
+    let (content, checksum) = bytes.split_at(content);
+    let digits = checksum.strip_prefix(CHECKSUM)?.strip_suffix(b"\n")?;
+    // What we write, and nothing that only means the same.
+    let expected = format!("{:08x}", crc32c::crc32c(content));
+    (digits == expected.as_bytes()).then_some(content)
+}
+
+/// Replaces `path` so that after a crash it holds the old bytes or the new ones, never a mix. Out:
+/// the new file, open for writing.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
     let temporary = path.with_file_name(name);
@@ -13,7 +51,8 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    sync_parent(path)
+    sync_parent(path)?;
+    Ok(file)
 }
 
 /// Makes the entry of `path` in its directory durable.

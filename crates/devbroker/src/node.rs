@@ -128,8 +128,8 @@ impl Opened {
     ) -> Result<Self, BrokerError> {
         let (directory, last_end) = Directory::open(path, &config.boot_id_file)?;
         let topics = Topics::open(&directory, options, &last_end)?;
-        let offsets = Offsets::open(path)?;
-        let producer_ids = ProducerIds::open(path)?;
+        let offsets = Offsets::open(path, |topic| topics.get(topic).is_some())?;
+        let producer_ids = ProducerIds::open(path, topics.highest_producer_id())?;
         directory.mark_running()?;
         Ok(Self {
             log_id: directory.log_id(),

@@ -75,8 +75,9 @@ impl Offsets {
         }
     }
 
-    /// Reads the file, cuts a torn end off, and rewrites it.
-    pub(crate) fn open(dir: &Path) -> Result<Self, BrokerError> {
+    /// Reads the file, cuts a torn end off, and rewrites it without the topics that are not there
+    /// any more: one that is made anew begins at 0, and a commit of before would pass its records by.
+    pub(crate) fn open(dir: &Path, is_there: impl Fn(&str) -> bool) -> Result<Self, BrokerError> {
         let path = dir.join(FILE);
         let bytes = files::read_if_there(&path)
             .map_err(BrokerError::file("read", path.as_path()))?
@@ -87,6 +88,10 @@ impl Offsets {
             let cut_bytes = bytes.len() - read;
             tracing::warn!(file = %path.display(), position = read, cut_bytes, "committed offsets cut at their last sound line");
         }
+        inner.groups.retain(|_, commits| {
+            commits.retain(|(topic, _), _| is_there(topic));
+            !commits.is_empty()
+        });
         inner
             .rewrite(&path)
             .map_err(BrokerError::file("write", path))?;
@@ -274,11 +279,13 @@ impl Inner {
                 )?;
             }
         }
-        files::replace(path, &bytes)?;
+        // The very file that was renamed: opening it again could fail, and leave us with the one
+        // that has no name any more.
+        let file = files::replace(path, &bytes)?;
         let size = bytes.len() as u64;
         self.disk = Some(Disk {
             path: path.to_owned(),
-            file: Arc::new(File::options().write(true).open(path)?),
+            file: Arc::new(file),
             size,
             live: size,
             synced: size,
@@ -327,7 +334,7 @@ mod tests {
     #[test]
     fn any_cut_of_the_file_opens_to_a_prefix_of_the_commits() {
         let dir = tempfile::tempdir().unwrap();
-        let offsets = Offsets::open(dir.path()).unwrap();
+        let offsets = Offsets::open(dir.path(), |_| true).unwrap();
         for offset in 1..=4 {
             offsets
                 .commit("g", vec![(place(0), committed(offset))])
@@ -339,7 +346,7 @@ mod tests {
         let mut last = 0;
         for length in 0..=whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let reopened = Offsets::open(dir.path()).unwrap();
+            let reopened = Offsets::open(dir.path(), |_| true).unwrap();
             let offset = reopened.get("g", &place(0)).map_or(0, |found| found.offset);
             assert!(
                 offset == last || offset == last + 1,
@@ -349,14 +356,14 @@ mod tests {
         }
         assert_eq!(last, 4);
         fs::write(&path, &whole).unwrap();
-        let reopened = Offsets::open(dir.path()).unwrap();
+        let reopened = Offsets::open(dir.path(), |_| true).unwrap();
         assert_eq!(reopened.get("g", &place(0)), Some(committed(4)));
     }
 
     #[test]
     fn a_growing_file_is_compacted_and_deletions_last() {
         let dir = tempfile::tempdir().unwrap();
-        let offsets = Offsets::open(dir.path()).unwrap();
+        let offsets = Offsets::open(dir.path(), |_| true).unwrap();
         offsets
             .commit("gone", vec![(place(1), committed(1))])
             .unwrap();
@@ -368,10 +375,15 @@ mod tests {
         let size = fs::metadata(dir.path().join(FILE)).unwrap().len();
         assert!(size < COMPACT_AT + 1_000, "{size}");
         drop(offsets);
-        let offsets = Offsets::open(dir.path()).unwrap();
+        let offsets = Offsets::open(dir.path(), |_| true).unwrap();
         assert_eq!(offsets.groups(), ["g"]);
         offsets.delete_topic("t").unwrap();
         drop(offsets);
-        assert!(Offsets::open(dir.path()).unwrap().groups().is_empty());
+        assert!(
+            Offsets::open(dir.path(), |_| true)
+                .unwrap()
+                .groups()
+                .is_empty()
+        );
     }
 }

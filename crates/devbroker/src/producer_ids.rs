@@ -44,18 +44,18 @@ impl ProducerIds {
         }
     }
 
-    /// Ids behind all those given before from this directory.
-    pub(crate) fn open(dir: &Path) -> Result<Self, BrokerError> {
+    /// Ids behind all those given before from this directory, and behind the highest one that
+    /// stands in its log. An id given twice would have a new batch taken for a repeated one.
+    pub(crate) fn open(dir: &Path, in_the_log: i64) -> Result<Self, BrokerError> {
         let path = dir.join(FILE);
-        let found =
-            files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
-        let next = match found {
+        let kept = match files::read_state(&path)? {
             None => 1,
             Some(bytes) => std::str::from_utf8(&bytes)
                 .ok()
                 .and_then(|text| text.trim_end().parse().ok())
                 .ok_or_else(|| BrokerError::damaged(&path, "not a number"))?,
         };
+        let next = kept.max(in_the_log.saturating_add(1));
         let range = Mutex::new(Range { next, bound: next });
         Ok(Self {
             path: Some(path),
@@ -69,7 +69,7 @@ impl ProducerIds {
         if range.next >= range.bound {
             let bound = range.next.saturating_add(BLOCK);
             if let Some(path) = &self.path {
-                files::replace(path, format!("{bound}\n").as_bytes())?;
+                files::replace_state(path, format!("{bound}\n").as_bytes())?;
             }
             range.bound = bound;
         }
@@ -88,9 +88,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut given = Vec::new();
         for _ in 0..3 {
-            let ids = ProducerIds::open(dir.path()).unwrap();
+            let ids = ProducerIds::open(dir.path(), -1).unwrap();
             given.extend((0..BLOCK + 2).map(|_| ids.next().unwrap()));
         }
         assert!(given.is_sorted_by(|a, b| a < b));
+        // Where the file is lost, the log knows.
+        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        let ids = ProducerIds::open(dir.path(), 70_000).unwrap();
+        assert_eq!(ids.next().unwrap(), 70_001);
     }
 }

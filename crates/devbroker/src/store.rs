@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::error::{BrokerError, Damage};
 use crate::files;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Keeps a plain read of the boot id from taking what is not one.
 const BOOT_ID_MAX: usize = 128;
 
@@ -108,7 +108,7 @@ impl Directory {
             ends,
         };
         let bytes = to_json(&path, &run)?;
-        files::replace(&path, &bytes).map_err(BrokerError::file("write", path))
+        files::replace_state(&path, &bytes).map_err(BrokerError::file("write", path))
     }
 }
 
@@ -136,8 +136,7 @@ pub(crate) fn look_at(path: &Path, boot_id_file: &Path) -> Result<Found, BrokerE
 
 fn last_end(path: &Path, boot_id: &str) -> Result<LastEnd, BrokerError> {
     let path = path.join("run.json");
-    let found = files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
-    let Some(bytes) = found else {
+    let Some(bytes) = files::read_state(&path)? else {
         return Ok(LastEnd::OtherBoot);
     };
     let run: Run = from_json(&path, &bytes)?;
@@ -186,8 +185,19 @@ fn flock_or_refuse(file: &File, path: &Path, how: FlockOperation) -> Result<(), 
 /// The log's id, or `None` in a directory without a format.
 fn read_format(path: &Path) -> Result<Option<Uuid>, BrokerError> {
     let file = path.join("format.json");
-    let found = files::read_if_there(&file).map_err(BrokerError::file("read", file.as_path()))?;
-    let Some(bytes) = found else {
+    let read = files::read_state(&file);
+    if let Err(BrokerError::Damaged { .. }) = read
+        && let Some(bytes) = files::read_if_there(&file).ok().flatten()
+        && let Ok(format) = serde_json::from_slice::<Format>(&bytes)
+    {
+        // Format 1 had no checksums.
+        return Err(BrokerError::Format {
+            path: path.to_owned(),
+            found: format.format,
+            expected: FORMAT,
+        });
+    }
+    let Some(bytes) = read? else {
         return Ok(None);
     };
     let format: Format = from_json(&file, &bytes)?;
@@ -217,7 +227,7 @@ fn read_or_make_format(path: &Path) -> Result<Uuid, BrokerError> {
         log_id: log_id.to_string(),
     };
     let bytes = to_json(&file, &format)?;
-    files::replace(&file, &bytes).map_err(BrokerError::file("write", file))?;
+    files::replace_state(&file, &bytes).map_err(BrokerError::file("write", file))?;
     Ok(log_id)
 }
 
@@ -293,12 +303,12 @@ mod tests {
         drop(open);
         fs::write(
             dir.path().join("format.json"),
-            r#"{"format":2,"log_id":""}"#,
+            r#"{"format":1,"log_id":""}"#,
         )
         .unwrap();
         let error = Directory::open(dir.path(), boot).unwrap_err();
         assert!(
-            matches!(error, BrokerError::Format { found: 2, .. }),
+            matches!(error, BrokerError::Format { found: 1, .. }),
             "{error}"
         );
     }

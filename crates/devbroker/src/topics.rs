@@ -1,10 +1,12 @@
 //! The topics: their names, settings and partitions.
 //!
 //! In: requests to create, find and delete. Out: shared [`Topic`]s. `topics.json` is the truth:
-//! it is replaced before a new topic is shown and before the files of a deleted one go.
+//! it is replaced before a new topic is shown and before the files of a deleted one go, and a folder
+//! goes only under a name that says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ pub(crate) const MAX_PARTITIONS: i32 = 1_000;
 /// Partitions of all topics together; each holds an open file.
 const MAX_ALL_PARTITIONS: usize = 4_000;
 const MAX_NAME_BYTES: usize = 249;
+/// Ends the name of a folder whose topic is being deleted; no topic's name can hold it.
+const DELETED: &str = "~deleted";
 
 /// A topic and its partitions.
 #[derive(Debug)]
@@ -74,11 +78,9 @@ impl Topics {
             ..Self::in_memory(options)
         };
         let stored = read_stored(directory.path())?.unwrap_or_default();
-        fs::create_dir_all(directory.path().join("partitions")).map_err(BrokerError::file(
-            "create directory",
-            directory.path().join("partitions"),
-        ))?;
-        topics.remove_left_behind(&stored)?;
+        let root = directory.path().join("partitions");
+        fs::create_dir_all(&root).map_err(BrokerError::file("create directory", root.as_path()))?;
+        Self::settle_deletions(&root, &stored)?;
         for (name, stored) in stored {
             let topic = open_topic(
                 directory.path(),
@@ -116,30 +118,45 @@ impl Topics {
         Ok(topics)
     }
 
-    fn remove_left_behind(
-        &self,
+    /// Ends the deletions that were decided, and takes back the one that was not.
+    fn settle_deletions(
+        root: &Path,
         stored: &BTreeMap<String, StoredTopic>,
     ) -> Result<(), BrokerError> {
-        let Some(root) = self.dir.as_ref().map(|dir| dir.join("partitions")) else {
-            return Ok(());
-        };
-        let known: Vec<String> = stored
+        let known: BTreeSet<String> = stored
             .iter()
             .flat_map(|(name, topic)| (0..topic.partitions).map(move |index| folder(name, index)))
             .collect();
-        for entry in fs::read_dir(&root).map_err(BrokerError::file("list", root.as_path()))? {
-            let path = entry
-                .map_err(BrokerError::file("list", root.as_path()))?
-                .path();
-            let is_known = known
-                .iter()
-                .any(|name| path.file_name().is_some_and(|it| it == name.as_str()));
-            if !is_known && path.is_dir() {
-                tracing::info!(folder = %path.display(), "folder of a deleted topic removed");
-                fs::remove_dir_all(&path).map_err(BrokerError::file("delete", path))?;
+        let list = || fs::read_dir(root).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        for entry in list().map_err(BrokerError::file("list", root))? {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.strip_suffix(DELETED) {
+                // Killed before the topic was taken off the list: it was never deleted.
+                Some(folder) if known.contains(folder) => {
+                    let back = root.join(folder);
+                    fs::rename(&path, back).map_err(BrokerError::file("rename", path))?;
+                }
+                Some(_) => {
+                    tracing::info!(folder = %path.display(), "folder of a deleted topic removed");
+                    fs::remove_dir_all(&path).map_err(BrokerError::file("delete", path))?;
+                }
+                None if known.contains(&name) => {}
+                None => {
+                    tracing::warn!(folder = %path.display(), "of no topic that is listed; left alone");
+                }
             }
         }
-        Ok(())
+        files::sync_dir(root).map_err(BrokerError::file("sync", root))
+    }
+
+    /// The highest producer id that is known to any partition; -1 for none.
+    pub(crate) fn highest_producer_id(&self) -> i64 {
+        let all = self.partitions();
+        let ids = all
+            .iter()
+            .map(|partition| partition.log().highest_producer_id());
+        ids.max().unwrap_or(-1)
     }
 
     fn partition_dir(&self, folder: &str) -> Option<PathBuf> {
@@ -241,17 +258,26 @@ impl Topics {
     /// Deletes a topic and its records.
     pub(crate) fn delete(&self, name: &str) -> Result<(), TopicError> {
         let mut by_name = self.by_name.write();
-        let Some(topic) = by_name.remove(name) else {
+        let Some(topic) = by_name.get(name).cloned() else {
             let message = format!("topic '{name}' does not exist");
             return Err(error(ResponseError::UnknownTopicOrPartition, message));
         };
-        if let Err(failed) = self.store(&by_name) {
+        // First a name that says what is meant: a folder that is merely unknown is never removed.
+        let renamed = self.rename_folders(&topic, "", DELETED);
+        by_name.remove(name);
+        if let Err(failed) = renamed
+            .map_err(storage_error)
+            .and_then(|()| self.store(&by_name))
+        {
+            if let Err(error) = self.rename_folders(&topic, DELETED, "") {
+                tracing::error!(topic = name, %error, "a topic that was not deleted can be read again after a restart");
+            }
             by_name.insert(name.to_owned(), topic);
             return Err(failed);
         }
         for (index, partition) in (0..).zip(&topic.partitions) {
             partition.wake_readers();
-            if let Some(dir) = self.partition_dir(&folder(name, index))
+            if let Some(dir) = self.partition_dir(&format!("{}{DELETED}", folder(name, index)))
                 && let Err(error) = fs::remove_dir_all(&dir)
             {
                 // The next open removes it.
@@ -259,6 +285,24 @@ impl Topics {
             }
         }
         Ok(())
+    }
+
+    /// Gives the folders of a topic another suffix. What is open stays open.
+    fn rename_folders(&self, topic: &Topic, from: &str, to: &str) -> Result<(), BrokerError> {
+        let Some(root) = self.dir.as_ref().map(|dir| dir.join("partitions")) else {
+            return Ok(());
+        };
+        for index in (0..).take(topic.partitions.len()) {
+            let folder = folder(&topic.name, index);
+            let (old, new) = (format!("{folder}{from}"), format!("{folder}{to}"));
+            match fs::rename(root.join(&old), root.join(new)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(BrokerError::file("rename", root.join(old))(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        files::sync_dir(&root).map_err(BrokerError::file("sync", root))
     }
 
     fn store(&self, by_name: &BTreeMap<String, Arc<Topic>>) -> Result<(), TopicError> {
@@ -280,7 +324,7 @@ impl Topics {
             );
         }
         let bytes = store::to_json(&path, &stored).map_err(storage_error)?;
-        files::replace(&path, &bytes)
+        files::replace_state(&path, &bytes)
             .map_err(BrokerError::file("write", path))
             .map_err(storage_error)
     }
@@ -288,8 +332,7 @@ impl Topics {
 
 fn read_stored(dir: &Path) -> Result<Option<BTreeMap<String, StoredTopic>>, BrokerError> {
     let path = dir.join("topics.json");
-    let found = files::read_if_there(&path).map_err(BrokerError::file("read", path.as_path()))?;
-    found
+    files::read_state(&path)?
         .map(|bytes| store::from_json(&path, &bytes))
         .transpose()
 }

@@ -62,6 +62,15 @@ fn create_one(node: &Node, topic: &CreatableTopic, only_check: bool) -> Result<i
         -1 => DEFAULT_PARTITIONS,
         given => given,
     };
+    if !only_check && node.topics.get(&topic.name).is_none() {
+        // Left over, they would have the new topic's first records passed by.
+        node.offsets
+            .delete_topic(&topic.name)
+            .map_err(|error| TopicError {
+                code: ResponseError::KafkaStorageError,
+                message: format!("committed offsets of an earlier topic of this name: {error}"),
+            })?;
+    }
     node.topics
         .create(&topic.name, partitions, settings, only_check)?;
     Ok(partitions)

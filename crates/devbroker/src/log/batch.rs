@@ -178,6 +178,28 @@ pub(crate) fn place(out: &mut Vec<u8>, batch: &[u8], base_offset: i64) {
     out.extend_from_slice(&batch[MAGIC_AT..]);
 }
 
+/// A batch without records over the offsets from `start` to below `end`, as far as one batch
+/// reaches: whoever reads steps over them. Kafka's log cleaner leaves such batches, too
+/// (<https://github.com/apache/kafka/blob/4.0/clients/src/main/java/org/apache/kafka/common/record/DefaultRecordBatch.java>).
+pub(crate) fn empty(start: i64, end: i64) -> [u8; HEADER_BYTES] {
+    let delta = i32::try_from(end - start - 1).unwrap_or(i32::MAX);
+    let none = -1_i64;
+    let mut out = [0; HEADER_BYTES];
+    out[..8].copy_from_slice(&start.to_be_bytes());
+    let length = HEADER_BYTES - UNCOUNTED;
+    out[8..12].copy_from_slice(&(length as u32).to_be_bytes());
+    out[MAGIC_AT] = MAGIC;
+    out[23..27].copy_from_slice(&delta.to_be_bytes());
+    // Neither a time nor a producer.
+    for at in [27, 35, 43] {
+        out[at..at + 8].copy_from_slice(&none.to_be_bytes());
+    }
+    out[51..57].fill(0xFF);
+    let crc = crc32c::crc32c(&out[CRC_START..]);
+    out[17..CRC_START].copy_from_slice(&crc.to_be_bytes());
+    out
+}
+
 fn field<const N: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
     let range: Range<usize> = at..at + N;
     let mut out = [0; N];

@@ -123,16 +123,22 @@ impl PartitionLog {
         }
     }
 
-    /// Creates the folder and an empty log in it; what stood there is deleted.
+    /// Creates the folder and an empty log in it. What a creation left there that never came to
+    /// its end is replaced; a folder with records is refused.
     pub(crate) fn create(dir: &Path, options: LogOptions) -> Result<Self, BrokerError> {
         if dir.exists() {
+            if segment::holds_records(dir).map_err(BrokerError::file("list", dir))? {
+                let what = "it holds records of a topic that is not listed; move it away";
+                return Err(BrokerError::damaged(dir, what));
+            }
             fs::remove_dir_all(dir).map_err(BrokerError::file("delete", dir))?;
         }
         fs::create_dir_all(dir).map_err(BrokerError::file("create directory", dir))?;
         let first = Segment::create(dir, 0).map_err(BrokerError::file("create segment in", dir))?;
         files::sync_dir(dir).map_err(BrokerError::file("sync", dir))?;
         files::sync_parent(dir).map_err(BrokerError::file("sync directory of", dir))?;
-        let reservation = Reservation::open(dir, options.reservation_step)?;
+        let reservation = Reservation::create(dir, options.reservation_step)
+            .map_err(BrokerError::file("reserve offsets in", dir))?;
         Ok(Self {
             options,
             disk: Some(Disk::new(dir, reservation)),
@@ -176,6 +182,11 @@ impl PartitionLog {
         self.end
     }
 
+    /// The highest producer id that is remembered; -1 for none.
+    pub(crate) fn highest_producer_id(&self) -> i64 {
+        self.producers.highest_id()
+    }
+
     /// Readers see offsets below.
     pub(crate) fn high_watermark(&self) -> i64 {
         if self.options.sync_always {
@@ -197,6 +208,7 @@ impl PartitionLog {
         match self.producers.judge(header) {
             Verdict::New => {}
             Verdict::Repeat { base_offset } => {
+                self.note_end()?;
                 return Ok(Appended {
                     base_offset,
                     sync_to: self.end,
@@ -214,10 +226,20 @@ impl PartitionLog {
         self.write(&placed, batch)?;
         self.producers.record(&placed);
         self.end = placed.next_offset();
+        self.note_end()?;
         Ok(Appended {
             base_offset: placed.base_offset,
             sync_to: self.end,
         })
+    }
+
+    /// Whoever hears of an offset hears of it after this. Where it fails the batch stands in the
+    /// log unanswered; its producer sends it again, and is answered once this succeeds.
+    fn note_end(&mut self) -> io::Result<()> {
+        let end = self.end;
+        self.disk
+            .as_mut()
+            .map_or(Ok(()), |disk| disk.reservation.ended_at(end))
     }
 
     fn make_room(&mut self, placed: &BatchHeader) -> Result<(), AppendError> {

@@ -16,6 +16,7 @@ const MAX_PRODUCERS: usize = 10_000;
 /// The producers of one partition.
 #[derive(Debug, Default)]
 pub(crate) struct ProducerStates {
+    highest_id: Option<i64>,
     by_id: HashMap<i64, Producer>,
     /// Last offset of each producer → its id: oldest first.
     by_age: BTreeMap<i64, i64>,
@@ -88,11 +89,17 @@ impl ProducerStates {
         }
     }
 
+    /// The highest producer id ever met, also one that is forgotten; -1 for none.
+    pub(crate) fn highest_id(&self) -> i64 {
+        self.highest_id.unwrap_or(-1)
+    }
+
     /// Takes note of a batch that stands in the log at `batch.base_offset`.
     pub(crate) fn record(&mut self, batch: &BatchHeader) {
         if batch.producer_id < 0 {
             return;
         }
+        self.highest_id = self.highest_id.max(Some(batch.producer_id));
         let producer = self
             .by_id
             .entry(batch.producer_id)

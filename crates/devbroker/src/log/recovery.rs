@@ -1,7 +1,10 @@
 //! Opening a partition after any end of the last run.
 //!
 //! In: a folder, and how the last run ended. Out: a log that holds a valid prefix of what was
-//! written and goes on at an offset that was never given. What is cut off is said in a warning.
+//! written and goes on at an offset that was never given; the offsets between are an empty batch,
+//! so that readers come over them. What is cut off is said in a warning and,
+//! unless it is a write that never came to its end, kept beside the log in files that end in
+//! `.cut`. Killed at any step of this, the next opening comes to the same.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -10,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::batch::{BatchHeader, HEADER_BYTES};
+use super::batch::{self, BatchHeader, HEADER_BYTES};
 use super::producer_state::ProducerStates;
 use super::reservation::Reservation;
 use super::segment::{self, Segment};
@@ -39,110 +42,193 @@ pub(super) enum Tail {
     Damaged(&'static str),
 }
 
+// === impl Tail ===
+
+impl Tail {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "none",
+            Self::Torn => "the file ends inside a batch",
+            Self::Damaged(what) => what,
+        }
+    }
+}
+
 pub(super) fn open(
     dir: &Path,
     options: LogOptions,
     last_run: LastRun,
 ) -> Result<PartitionLog, BrokerError> {
     let reservation = Reservation::open(dir, options.reservation_step)?;
-    let bases = segment::list(dir).map_err(BrokerError::file("list", dir))?;
-    let mut recovered = Recovered {
-        segments: VecDeque::new(),
-        producers: ProducerStates::default(),
-        end: 0,
-    };
-    let mut tail = Tail::Whole;
-    for base in bases {
-        let (mut segment, file) =
-            Segment::open(dir, base).map_err(BrokerError::file("open segment in", dir))?;
-        // Behind a cut, or beginning inside what is known already, nothing can be trusted.
-        if tail != Tail::Whole || base < recovered.end {
-            tracing::warn!(folder = %dir.display(), base, "segment behind a damaged one deleted");
-            segment
-                .delete()
-                .map_err(BrokerError::file("delete segment in", dir))?;
-            tail = Tail::Damaged("it lies behind a damaged one");
-            continue;
-        }
-        tail = recovered
-            .scan(dir, &mut segment, &file)
-            .map_err(BrokerError::file("recover segment in", dir))?;
-        if let Some(before) = recovered.segments.back_mut() {
-            before.seal();
-        }
-        if !matches!(last_run, LastRun::Clean { .. }) {
-            file.sync_all()
-                .map_err(BrokerError::file("sync segment in", dir))?;
-        }
-        recovered.segments.push_back(segment);
-    }
-    let go_on_at = match (last_run, tail) {
-        (LastRun::Clean { end }, _) => end,
-        (LastRun::SameBoot, Tail::Whole | Tail::Torn) => recovered.end,
-        (LastRun::SameBoot, Tail::Damaged(_)) | (LastRun::OtherBoot, _) => reservation.bound(),
-    };
-    recovered
-        .go_on(dir, go_on_at)
-        .map_err(BrokerError::file("write segment in", dir))?;
-    files::sync_dir(dir).map_err(BrokerError::file("sync", dir))?;
-    Ok(PartitionLog {
+    let mut found = Found::read(dir)?;
+    let go_on_at = found.go_on_at(last_run, &reservation);
+    let mut log = PartitionLog {
         options,
         disk: Some(Disk::new(dir, reservation)),
-        segments: recovered.segments,
-        end: recovered.end,
-        synced: recovered.end,
-        producers: recovered.producers,
+        segments: VecDeque::new(),
+        end: found.end,
+        synced: found.end,
+        producers: std::mem::take(&mut found.producers),
         broken: false,
-    })
+    };
+    let failed = |error| BrokerError::file("recover the log in", dir)(error);
+    log.segments = found.settle(dir, last_run, go_on_at).map_err(failed)?;
+    log.end = go_on_at;
+    log.synced = go_on_at;
+    // From here on the file speaks of this run.
+    let disk = log.disk.as_mut();
+    disk.map_or(Ok(()), |disk| disk.reservation.ended_at(go_on_at))
+        .map_err(failed)?;
+    Ok(log)
 }
 
-struct Recovered {
-    segments: VecDeque<Segment>,
+/// What lies in a partition's folder; nothing is changed yet.
+#[derive(Default)]
+struct Found {
+    /// Sound up to their `size`; all but the last one are whole.
+    segments: VecDeque<(Segment, Arc<File>)>,
+    /// What came behind the last sound batch of the last of them.
+    tail: Option<(Tail, u64)>,
+    /// Segments behind that: what they hold has no valid place any more.
+    behind: Vec<i64>,
     producers: ProducerStates,
+    /// Behind the last sound batch.
     end: i64,
 }
 
-impl Recovered {
-    /// Reads a segment's batches and cuts the file behind the last sound one.
-    fn scan(&mut self, dir: &Path, segment: &mut Segment, file: &Arc<File>) -> io::Result<Tail> {
+// === impl Found ===
+
+impl Found {
+    fn read(dir: &Path) -> Result<Self, BrokerError> {
+        let bases = segment::list(dir).map_err(BrokerError::file("list", dir))?;
+        let mut found = Self::default();
+        for base in bases {
+            // Behind a damaged place, or beginning inside what is known, nothing can be trusted.
+            if found.tail.is_some() || base < found.end {
+                let cut_bytes = found.tail.map_or(0, |(_, cut_bytes)| cut_bytes);
+                found.tail = Some((Tail::Damaged("segments follow it"), cut_bytes));
+                found.behind.push(base);
+                continue;
+            }
+            let failed = |error| BrokerError::file("read", segment::path(dir, base))(error);
+            let (mut segment, file) = Segment::open(dir, base).map_err(failed)?;
+            let tail = found.scan(&mut segment, &file).map_err(failed)?;
+            found.segments.push_back((segment, file));
+            found.tail = tail;
+        }
+        Ok(found)
+    }
+
+    /// Takes note of the batches of a segment. Out: what is there behind the last sound one.
+    fn scan(&mut self, segment: &mut Segment, file: &File) -> io::Result<Option<(Tail, u64)>> {
         let length = file.metadata()?.len();
         self.end = segment.base;
         let mut buffer = Vec::new();
-        let tail = loop {
+        loop {
             match next_batch(file, segment.size, length, self.end, &mut buffer)? {
                 Ok(header) => {
                     segment.note(&header);
                     self.producers.record(&header);
                     self.end = header.next_offset();
                 }
-                Err(tail) => break tail,
+                Err(Tail::Whole) => return Ok(None),
+                Err(tail) => return Ok(Some((tail, length - segment.size))),
             }
-        };
-        if tail != Tail::Whole {
-            let cut_bytes = length - segment.size;
-            let (folder, base) = (dir.display(), segment.base);
-            tracing::warn!(%folder, base, position = segment.size, cut_bytes, damage = ?tail, "log cut at its last sound batch");
-            file.set_len(segment.size)?;
-            file.sync_all()?;
         }
-        Ok(tail)
     }
 
-    /// Makes `offset` the next to be given, if it lies ahead. The file name of a new segment keeps it.
-    fn go_on(&mut self, dir: &Path, offset: i64) -> io::Result<()> {
-        let jump = offset > self.end;
-        if jump {
-            tracing::warn!(folder = %dir.display(), end = self.end, offset, "offsets continue behind the reserved ones");
-            self.end = offset;
+    /// The next offset to give: the end of what is there, if that is all that ever was.
+    fn go_on_at(&self, last_run: LastRun, reservation: &Reservation) -> i64 {
+        let torn_at_most = matches!(self.tail, None | Some((Tail::Torn, _)));
+        // Whoever was told of an offset was told after `end` had been written.
+        let all_there = reservation.end().is_some_and(|end| end <= self.end);
+        match last_run {
+            LastRun::Clean { end } => self.end.max(end),
+            LastRun::SameBoot if torn_at_most && all_there => self.end,
+            LastRun::SameBoot | LastRun::OtherBoot => self.end.max(reservation.bound()),
         }
-        if jump || self.segments.is_empty() {
-            if let Some(before) = self.segments.back_mut() {
-                before.seal();
-            }
-            self.segments.push_back(Segment::create(dir, self.end)?);
-        }
-        Ok(())
     }
+
+    /// Brings the folder into the state that was found, to go on at an offset. The damaged place
+    /// goes after what is behind it: until then the next opening finds it, and comes to the same.
+    fn settle(
+        mut self,
+        dir: &Path,
+        last_run: LastRun,
+        go_on_at: i64,
+    ) -> io::Result<VecDeque<Segment>> {
+        for base in self.behind.iter().rev() {
+            set_aside(dir, *base)?;
+        }
+        files::sync_dir(dir)?;
+        match self.segments.back_mut() {
+            None => {
+                let first = Segment::create(dir, go_on_at)?;
+                files::sync_dir(dir)?;
+                return Ok(VecDeque::from([first]));
+            }
+            Some((segment, file)) => {
+                if let Some((tail, cut_bytes)) = self.tail.filter(|(_, bytes)| *bytes > 0) {
+                    cut(dir, segment, file, tail, cut_bytes)?;
+                }
+                if go_on_at > self.end {
+                    let (folder, end) = (dir.display(), self.end);
+                    tracing::warn!(%folder, end, offset = go_on_at, "offsets continue behind the reserved ones");
+                    fill(segment, self.end, go_on_at)?;
+                }
+            }
+        }
+        if !matches!(last_run, LastRun::Clean { .. }) || go_on_at > self.end {
+            let mut files = self.segments.iter().map(|(_, file)| file);
+            files.try_for_each(|file| file.sync_all())?;
+        }
+        let mut segments: VecDeque<_> = self.segments.drain(..).map(|(it, _)| it).collect();
+        let last = segments.len() - 1;
+        for segment in segments.iter_mut().take(last) {
+            segment.seal();
+        }
+        Ok(segments)
+    }
+}
+
+/// Puts empty batches over the offsets from `start` to below `end`.
+fn fill(segment: &mut Segment, mut start: i64, end: i64) -> io::Result<()> {
+    while start < end {
+        let bytes = batch::empty(start, end);
+        let header = BatchHeader::parse(&bytes).ok_or_else(segment::changed)?;
+        segment.append(&header, &bytes)?;
+        start = header.next_offset();
+    }
+    Ok(())
+}
+
+/// Cuts `file` behind its last sound batch.
+fn cut(dir: &Path, segment: &Segment, file: &File, tail: Tail, cut_bytes: u64) -> io::Result<()> {
+    let path = segment::path(dir, segment.base);
+    let position = segment.size;
+    let (name, damage) = (path.display(), tail.as_str());
+    tracing::warn!(file = %name, position, cut_bytes, damage, "the log is cut behind its last sound batch");
+    if matches!(tail, Tail::Damaged(_)) {
+        let mut name = path.into_os_string();
+        name.push(format!(".{position}.cut"));
+        let mut rest = vec![0; usize::try_from(cut_bytes).map_err(io::Error::other)?];
+        file.read_exact_at(&mut rest, position)?;
+        files::replace(Path::new(&name), &rest)?;
+    }
+    file.set_len(position)?;
+    file.sync_all()
+}
+
+/// Gives a segment that has no valid place a name that nobody reads; an empty one goes.
+fn set_aside(dir: &Path, base: i64) -> io::Result<()> {
+    let path = segment::path(dir, base);
+    if std::fs::metadata(&path)?.len() == 0 {
+        return std::fs::remove_file(path);
+    }
+    tracing::warn!(file = %path.display(), "a segment behind a damaged place is set aside");
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".cut");
+    std::fs::rename(path, aside)
 }
 
 /// The batch at `position`, whose first offset must be `expected`.

@@ -178,14 +178,6 @@ impl Segment {
         }
     }
 
-    /// Deletes the segment's file.
-    pub(crate) fn delete(self) -> io::Result<()> {
-        match self.data {
-            Data::Memory(_) => Ok(()),
-            Data::File { path, .. } => fs::remove_file(path),
-        }
-    }
-
     /// Exactly `length` bytes from `position` on, which must lie inside.
     pub(crate) fn read(&self, position: u64, length: usize) -> io::Result<Bytes> {
         match &self.data {
@@ -283,6 +275,21 @@ fn read_chunks(chunks: &[(u64, Bytes)], position: u64, length: usize) -> io::Res
 /// The file of the segment that begins at `base`.
 pub(crate) fn path(dir: &Path, base: i64) -> PathBuf {
     dir.join(format!("{base:020}.{EXTENSION}"))
+}
+
+/// Whether any segment of a folder has a byte in it, or had one.
+pub(crate) fn holds_records(dir: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        let of_a_segment = path
+            .extension()
+            .is_some_and(|it| it == EXTENSION || it == "cut");
+        if of_a_segment && entry.metadata()?.len() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Base offsets of the segment files in a folder, ascending.
