@@ -32,5 +32,5 @@ mod pipeline;
 mod settings;
 
 pub use counters::Counters;
-pub use listen::{BindError, Gateway, GatewayDeps, ServeError};
+pub use listen::{BindError, Gateway, GatewayDeps, GatewayPort, ServeError};
 pub use settings::{GatewaySettings, MissingId, SettingsError};

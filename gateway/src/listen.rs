@@ -49,6 +49,14 @@ pub struct GatewayDeps {
     pub readiness: Readiness,
 }
 
+/// The port of a gateway that is yet to be made, bound. Clients that connect wait.
+#[derive(Debug)]
+pub struct GatewayPort {
+    settings: GatewaySettings,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
 /// A gateway whose port is bound. Clients that connect wait until it serves.
 pub struct Gateway {
     settings: GatewaySettings,
@@ -115,6 +123,30 @@ pub enum ServeError {
     Server(#[source] tonic::transport::Error),
 }
 
+// === impl GatewayPort ===
+
+impl GatewayPort {
+    /// Checks the settings, also against what the log's client may hold, and binds the port.
+    ///
+    /// # Errors
+    /// [`BindError`], as one sentence that names the setting.
+    pub fn bind(settings: GatewaySettings, kafka: &KafkaSettings) -> Result<Self, BindError> {
+        settings.validate()?;
+        within_the_queue(&settings, kafka)?;
+        if !settings.is_loopback() && !settings.insecure {
+            return Err(BindError::NotLoopback {
+                address: settings.listen,
+            });
+        }
+        let (listener, address) = listen(settings.listen)?;
+        Ok(Self {
+            settings,
+            listener,
+            address,
+        })
+    }
+}
+
 // === impl Gateway ===
 
 impl Gateway {
@@ -123,14 +155,17 @@ impl Gateway {
     /// # Errors
     /// [`BindError`], as one sentence that names the setting.
     pub fn bind(settings: GatewaySettings, deps: GatewayDeps) -> Result<Self, BindError> {
-        settings.validate()?;
-        within_the_queue(&settings, &deps.kafka)?;
-        if !settings.is_loopback() && !settings.insecure {
-            return Err(BindError::NotLoopback {
-                address: settings.listen,
-            });
-        }
-        let (listener, address) = listen(settings.listen)?;
+        Ok(Self::on(GatewayPort::bind(settings, &deps.kafka)?, deps))
+    }
+
+    /// The gateway on a port that was bound before there was a log to write to.
+    #[must_use]
+    pub fn on(port: GatewayPort, deps: GatewayDeps) -> Self {
+        let GatewayPort {
+            settings,
+            listener,
+            address,
+        } = port;
         let GatewayDeps {
             kafka,
             producer,
@@ -150,7 +185,7 @@ impl Gateway {
             calls: TaskTracker::new(),
         };
         let pipeline = Arc::new(pipeline);
-        Ok(Self {
+        Self {
             settings,
             listener,
             address,
@@ -158,7 +193,7 @@ impl Gateway {
             readiness,
             log_health,
             producer,
-        })
+        }
     }
 
     /// The address that is bound, with the port that it got.

@@ -66,7 +66,7 @@ pub struct DemoArgs {
     #[arg(value_name = "FILE", conflicts_with = "records")]
     pub file: Option<PathBuf>,
     /// Make N records of about 250 bytes instead of reading some.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub records: Option<u64>,
     /// Where a record of FILE has its id, as a JSON pointer such as /id [default: an id is made].
     #[arg(long, value_name = "POINTER", requires = "file")]
@@ -177,6 +177,11 @@ pub enum Output {
     Table,
     /// One JSON object.
     Json,
+}
+
+fn at_least_one(text: &str) -> Result<u64, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "it must be a whole number of at least 1".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -10,6 +10,7 @@
 //! (`CLOUDSYNC_KAFKA__LIBRDKAFKA__LINGER_MS=5`).
 
 mod collect;
+mod nearest;
 
 use collect::collect;
 use config::{Config, ConfigError, Value, ValueKind};
@@ -229,7 +230,7 @@ fn text_of(error: &ConfigError) -> String {
             format!("invalid type: {unexpected}, expected {expected}")
         }
         ConfigError::NotFound(_) => "is missing".to_owned(),
-        other => other.to_string(),
+        other => nearest::named(other.to_string()),
     }
 }
 

@@ -43,7 +43,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, config).await,
         Command::Gateway(args) => gateway::run(&args, config).await,
         Command::Consumer(args) => consumer::run(&args, config).await,
-        Command::Send(args) => send::run(&args).await,
+        Command::Send(args) => send::run(&args, config).await,
         Command::Topics(args) => topics::run(&args, config).await,
     }
 }

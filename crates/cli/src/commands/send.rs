@@ -6,9 +6,11 @@ use crate::failure::Failure;
 use crate::input::{Input, InputError, Pointers};
 use crate::ledger::grouped;
 use crate::say;
+use crate::settings::Settings;
 use cloudsync::client::StreamStats;
 use cloudsync::{Client, ClientError, ClientSettings};
 use serde::Serialize;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,7 +40,9 @@ struct Summary {
     connections: u64,
 }
 
-pub(super) async fn run(args: &SendArgs) -> Result<(), Failure> {
+pub(super) async fn run(args: &SendArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+    // It has no setting of its own, but a misspelt one is no less wrong here.
+    super::settings(Settings::default(), config.as_ref(), Vec::new())?;
     let client = Client::new(ClientSettings::to(args.endpoint.clone()))
         .map_err(|error| Failure::Usage(error.into()))?;
     let pointers = Pointers {

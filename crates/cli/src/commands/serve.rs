@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::say;
 use crate::settings::Settings;
-use crate::stack::{Roles, Stack, StackError, Waiting, chain};
+use crate::stack::{Roles, Stack, StackError, Waiting};
 use anyhow::Context;
 use cloudsync_runtime::Checklist;
 use cloudsync_runtime::signals::Signals;
@@ -39,14 +39,7 @@ pub(super) async fn serve(
             return Err(Failure::Told);
         }
     };
-    let stack = match started {
-        Ok(stack) => stack,
-        Err(error) => {
-            list.fail("start", chain(&error));
-            let usage = error.is_usage();
-            return Err(if usage { error.into() } else { Failure::Told });
-        }
-    };
+    let stack = started?;
     addresses(&stack, list);
     let name = tokio::select! {
         name = signals.next() => name,

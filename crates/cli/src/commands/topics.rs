@@ -5,14 +5,16 @@ use crate::failure::Failure;
 use crate::say;
 use crate::settings::Settings;
 use crate::stack::StackError;
-use cloudsync_kafka::TopicState;
+use cloudsync_kafka::{KafkaError, TopicState};
 use std::path::PathBuf;
 
 pub(super) async fn run(args: &TopicsArgs, config: Option<PathBuf>) -> Result<(), Failure> {
     let TopicsCommand::Ensure(args) = &args.command;
     let settings = super::settings(Settings::default(), config.as_ref(), args.flags())?;
+    let brokers = &settings.kafka.brokers;
+    say::note(format_args!("waiting for kafka at {brokers}, 10 s at most"));
     let reports = cloudsync_kafka::ensure_topics(&settings.kafka).await;
-    for report in reports.map_err(StackError::Topics)? {
+    for report in reports.map_err(failure)? {
         let state = match report.state {
             TopicState::Created => "created",
             TopicState::Existed => "existed",
@@ -26,4 +28,12 @@ pub(super) async fn run(args: &TopicsArgs, config: Option<PathBuf>) -> Result<()
         }
     }
     Ok(())
+}
+
+fn failure(error: KafkaError) -> Failure {
+    if matches!(error, KafkaError::Unavailable { .. }) {
+        let way_out = "no topic was checked: start kafka, or say with --brokers where it is";
+        return Failure::Failed(anyhow::Error::new(error).context(way_out));
+    }
+    StackError::Topics(error).into()
 }

@@ -24,6 +24,10 @@ pub(super) async fn run(args: &UpArgs, config: Option<PathBuf>) -> Result<(), Fa
     };
     let mut list = Checklist::on_stderr();
     list.pass("data", data_dir.display());
+    if !embedded {
+        let (brokers, topic) = (&settings.kafka.brokers, &settings.kafka.topic);
+        list.note(format_args!("  kafka          {brokers}, topic {topic}"));
+    }
     serve(&settings, &roles, &mut list, |stack, list| {
         ready(&settings, stack, list)
     })

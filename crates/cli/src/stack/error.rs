@@ -137,8 +137,8 @@ impl StackError {
                     BrokerError::NotLoopback { .. } | BrokerError::Setting { .. }
                 )
             }
+            Self::Consumer { source, .. } => matches!(**source, StartError::Settings { .. }),
             Self::PortTaken { .. }
-            | Self::Consumer { .. }
             | Self::Admin { .. }
             | Self::Ended(_)
             | Self::NotReady { .. } => false,
@@ -169,7 +169,7 @@ pub(super) fn taken(part: &'static str, address: SocketAddr, flag: &'static str)
 }
 
 /// An error with everything behind it, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

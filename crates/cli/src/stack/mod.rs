@@ -9,8 +9,6 @@ mod start;
 
 pub use error::{Ended, StackError, Waiting};
 
-pub(crate) use error::chain;
-
 use crate::settings::Settings;
 use cloudsync_consumers::Counters;
 use cloudsync_devbroker::{Broker, BrokerError};
@@ -77,7 +75,8 @@ struct Group {
 // === impl Stack ===
 
 impl Stack {
-    /// Binds every port and starts every part. None of them is ready yet.
+    /// Binds every port and starts every part. None of them is ready yet. Nothing is made on disk
+    /// before every port is bound.
     ///
     /// # Errors
     /// [`StackError`]; what was started is stopped again.
@@ -107,6 +106,11 @@ impl Stack {
         if roles.admin {
             stack.start_admin(settings.admin.listen).await?;
         }
+        // The log binds its own port before it makes its directory: every port comes first.
+        let port = match roles.gateway {
+            true => Some(stack.bind_gateway(settings)?),
+            false => None,
+        };
         if let Some(directory) = &roles.log {
             stack.start_log(settings, directory.clone()).await?;
         }
@@ -114,8 +118,8 @@ impl Stack {
             let made = cloudsync_kafka::ensure_topics(&stack.kafka).await;
             stack.topics = made.map_err(StackError::Topics)?;
         }
-        if roles.gateway {
-            stack.start_gateway(settings)?;
+        if let Some(port) = port {
+            stack.start_gateway(settings, port)?;
         }
         for name in &roles.consumers {
             stack.start_consumer(settings, name)?;

@@ -5,7 +5,7 @@ use super::{Group, Stack};
 use crate::settings::Settings;
 use cloudsync_consumers::{ConsumerDeps, DestinationConsumer, DestinationSettings};
 use cloudsync_devbroker::{Broker, BrokerConfig, BrokerError, Storage};
-use cloudsync_gateway::{BindError, Gateway, GatewayDeps};
+use cloudsync_gateway::{BindError, Gateway, GatewayDeps, GatewayPort};
 use cloudsync_kafka::Producer;
 use cloudsync_runtime::AdminServer;
 use std::future::Future;
@@ -62,7 +62,20 @@ impl Stack {
         Ok(())
     }
 
-    pub(super) fn start_gateway(&mut self, settings: &Settings) -> Result<(), StackError> {
+    /// To be called before anything is made: what cannot listen leaves nothing behind.
+    pub(super) fn bind_gateway(&self, settings: &Settings) -> Result<GatewayPort, StackError> {
+        let bound = GatewayPort::bind(settings.gateway.clone(), &self.kafka);
+        bound.map_err(|error| match error {
+            BindError::Taken { address } => taken("the gateway", address, "--listen"),
+            other => StackError::Gateway(other),
+        })
+    }
+
+    pub(super) fn start_gateway(
+        &mut self,
+        settings: &Settings,
+        port: GatewayPort,
+    ) -> Result<(), StackError> {
         let producer = Producer::new(&self.kafka).map_err(StackError::Producer)?;
         let deps = GatewayDeps {
             kafka: self.kafka.clone(),
@@ -72,11 +85,7 @@ impl Stack {
             shutdown: self.intake.shutdown.clone(),
             readiness: self.readiness.clone(),
         };
-        let bound = Gateway::bind(settings.gateway.clone(), deps);
-        let gateway = bound.map_err(|error| match error {
-            BindError::Taken { address } => taken("the gateway", address, "--listen"),
-            other => StackError::Gateway(other),
-        })?;
+        let gateway = Gateway::on(port, deps);
         self.producer = Some(producer);
         self.addresses.gateway = Some(gateway.address());
         let watched = self.watched("the gateway".to_owned(), &self.intake, gateway.serve());

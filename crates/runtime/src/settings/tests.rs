@@ -163,15 +163,16 @@ fn every_fault_is_named_with_its_key_and_its_place() {
     let path = file.path().display();
     let expected = [
         "destinations.aws.uri (environment CLOUDSYNC_DESTINATIONS__AWS__URI): \
-         unknown field `uri`, expected `url` or `group`"
+         unknown field `uri`, expected `url` or `group`; did you mean `url`?"
             .to_owned(),
         format!("destinations.gcp.group (file {path}): is missing"),
         format!(
-            "kaffka.a (file {path}): unknown field `kaffka`, expected `kafka` or `destinations`"
+            "kaffka.a (file {path}): unknown field `kaffka`, expected `kafka` or `destinations`; \
+             did you mean `kafka`?"
         ),
         format!(
             "kafka.brokerz (file {path}): unknown field `brokerz`, expected one of `brokers`, \
-             `partitions`, `tls`, `client_id`, `librdkafka`"
+             `partitions`, `tls`, `client_id`, `librdkafka`; did you mean `brokers`?"
         ),
         "kafka.partitions (environment CLOUDSYNC_KAFKA__PARTITIONS): \
          invalid type: string \"many\", expected an integer"
