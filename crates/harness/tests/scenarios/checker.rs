@@ -1,27 +1,17 @@
 //! The checker itself is checked: each kind of fault, made by hand, is found by its name.
 
+use crate::support::{plain_load, running};
 use cloudsync_harness::checker::{check, segments};
-use cloudsync_harness::client::{Load, send};
+use cloudsync_harness::client::send;
 use cloudsync_harness::journal::Journal;
-use cloudsync_harness::program::Up;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 /// Two thousand records in both destinations, and nothing running any more.
 async fn delivered(data: &Path) -> Journal {
-    let mut up = Up::new(data).unwrap();
-    up.program.start().unwrap();
-    up.program.ready(Duration::from_secs(60)).await.unwrap();
-    let load = Load {
-        endpoint: up.endpoint(),
-        prefix: "checker".into(),
-        records: 2_000,
-        keys: 50,
-        resend: 0.0,
-        rate: None,
-        seed: 1,
-    };
+    let mut up = running(data).await;
+    let load = plain_load(&up, "checker", 2_000, 50, 1);
     let journal = send(load).await.unwrap().journal;
     let aws = data.join("aws");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);

@@ -1,7 +1,7 @@
 //! One destination fails; the other does not notice.
 
-use crate::support::{START, both_hold, caught_up, seed};
-use cloudsync_harness::client::{Load, send};
+use crate::support::{START, both_hold, caught_up, plain_load, running, seed, start, stop};
+use cloudsync_harness::client::send;
 use cloudsync_harness::program::Up;
 use std::fs;
 use std::time::Duration;
@@ -10,26 +10,16 @@ use tokio::time::{Instant, sleep};
 #[tokio::test]
 async fn one_destination_unwritable_while_the_other_goes_on() {
     let data = tempfile::tempdir().unwrap();
-    let mut up = Up::new(data.path()).unwrap();
-    up.program.start().unwrap();
-    up.program.ready(START).await.unwrap();
-    let load = |prefix: &str, seed| Load {
-        endpoint: up.endpoint(),
-        prefix: prefix.into(),
-        records: 5_000,
-        keys: 100,
-        resend: 0.0,
-        rate: None,
-        seed,
-    };
-    let mut journal = send(load("before", seed())).await.unwrap().journal;
+    let mut up = running(data.path()).await;
+    let load = |prefix| plain_load(&up, prefix, 5_000, 100, seed());
+    let mut journal = send(load("before")).await.unwrap().journal;
     both_hold(&up, &journal).await;
 
     // A file where the directory was: nothing can be written there, not even by root.
     let (azure, aside) = (data.path().join("azure"), data.path().join("azure.aside"));
     fs::rename(&azure, &aside).unwrap();
     fs::write(&azure, "in the way").unwrap();
-    journal.merge(send(load("during", seed())).await.unwrap().journal);
+    journal.merge(send(load("during")).await.unwrap().journal);
     let aws = caught_up(&data.path().join("aws"), "aws", &journal).await;
     assert!(
         aws.is_clean(),
@@ -64,17 +54,8 @@ async fn a_log_begun_anew_beside_old_destinations_swallows_nothing() {
     let mut up = Up::new(data.path()).unwrap();
     let mut journals = Vec::new();
     for run in ["first", "second"] {
-        up.program.start().unwrap();
-        up.program.ready(START).await.unwrap();
-        let load = Load {
-            endpoint: up.endpoint(),
-            prefix: run.into(),
-            records: 3_000,
-            keys: 100,
-            resend: 0.0,
-            rate: None,
-            seed: seed(),
-        };
+        start(&mut up).await;
+        let load = plain_load(&up, run, 3_000, 100, seed());
         journals.push(send(load).await.unwrap().journal);
         let mut all = cloudsync_harness::journal::Journal::new();
         journals
@@ -82,8 +63,7 @@ async fn a_log_begun_anew_beside_old_destinations_swallows_nothing() {
             .cloned()
             .for_each(|journal| all.merge(journal));
         assert_eq!(both_hold(&up, &all).await, [0, 0]);
-        up.program.terminate().unwrap();
-        up.program.wait(Duration::from_secs(20)).await.unwrap();
+        stop(&mut up).await;
         fs::remove_dir_all(data.path().join("log")).unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! `kill -9` of everything, at named moments and at any, while a client streams and retries.
 
-use crate::support::{ASSIGNED, START, both_hold, repetitions, seed};
+use crate::support::{ASSIGNED, START, both_hold, plain_load, repetitions, seed, start};
 use cloudsync_harness::client::{Load, Sent, send};
 use cloudsync_harness::program::{Up, was_killed};
 use rand::rngs::StdRng;
@@ -65,8 +65,7 @@ async fn kill_again_and_again(mode: &str, rate: u32) -> [usize; 2] {
         kill_at_any_moment(&mut up, &mut choices).await;
         *hits.entry("any").or_default() += 1;
     }
-    up.program.start().unwrap();
-    up.program.ready(START).await.unwrap();
+    start(&mut up).await;
     let sent = client.await.unwrap().unwrap();
     println!(
         "deaths by moment: {hits:?}; resent by the client: {}",
@@ -107,8 +106,7 @@ async fn arm(up: &mut Up, moment: &str, choices: &mut StdRng) {
 }
 
 async fn kill_at_any_moment(up: &mut Up, choices: &mut StdRng) {
-    up.program.start().unwrap();
-    up.program.ready(START).await.unwrap();
+    start(up).await;
     sleep(Duration::from_millis(choices.random_range(0..800))).await;
     up.program.kill().unwrap();
 }
@@ -117,13 +115,9 @@ async fn kill_at_any_moment(up: &mut Up, choices: &mut StdRng) {
 /// last through all of them.
 fn stream(up: &Up, seed: u64, rate: u32) -> JoinHandle<anyhow::Result<Sent>> {
     let load = Load {
-        endpoint: up.endpoint(),
-        prefix: "kill".into(),
-        records: 2 * rate * deaths(),
-        keys: 300,
         resend: 0.05,
         rate: Some(rate),
-        seed,
+        ..plain_load(up, "kill", 2 * rate * deaths(), 300, seed)
     };
     #[expect(clippy::disallowed_methods, reason = "a test awaits its own task")]
     tokio::spawn(send(load))

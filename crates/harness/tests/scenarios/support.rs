@@ -3,6 +3,7 @@
 //! `TEST_REPEAT` sets how often each fault is tried (`./test`: 5, `./test full`: 10, else 2).
 
 use cloudsync_harness::checker::{Verdict, check};
+use cloudsync_harness::client::Load;
 use cloudsync_harness::journal::Journal;
 use cloudsync_harness::program::Up;
 use std::path::Path;
@@ -31,6 +32,39 @@ pub(crate) fn seed() -> u64 {
     let seed = seed.unwrap_or_else(rand::random);
     println!("TEST_SEED={seed}");
     seed
+}
+
+/// `cloudsync up` on `data`, ready.
+pub(crate) async fn running(data: &Path) -> Up {
+    let mut up = Up::new(data).unwrap();
+    start(&mut up).await;
+    up
+}
+
+/// Starts `up`, for the first time or again, and waits until it is ready.
+pub(crate) async fn start(up: &mut Up) {
+    up.program.start().unwrap();
+    up.program.ready(START).await.unwrap();
+}
+
+/// Ends `up` as an operator does: it finishes what it has taken.
+pub(crate) async fn stop(up: &mut Up) {
+    up.program.terminate().unwrap();
+    let status = up.program.wait(Duration::from_secs(20)).await.unwrap();
+    assert!(status.success(), "{status}\n{}", up.program.tail());
+}
+
+/// `records` for `up` under `keys` keys, each sent once, as fast as it goes.
+pub(crate) fn plain_load(up: &Up, prefix: &str, records: u32, keys: u32, seed: u64) -> Load {
+    Load {
+        endpoint: up.endpoint(),
+        prefix: prefix.into(),
+        records,
+        keys,
+        resend: 0.0,
+        rate: None,
+        seed,
+    }
 }
 
 /// Waits until `directory` holds everything that was acknowledged; returns the last look at it.
