@@ -1,8 +1,9 @@
 //! Step 2 of the walk: how much may be under way at once.
 //!
-//! In: encoded records. Out: a [`Submission`], which holds its share of the gateway's limits
-//! until it is answered. Promises: records and bytes between admission and answer never pass the
-//! limits, over all clients together; a single call is refused at once when they are reached, a
+//! In: encoded records. Out: a [`Submission`] with its share of the gateway's limits, which is
+//! held until its records are answered, and as long as the log has not answered for them, even if
+//! the client has gone. Promises: records and bytes under way never pass the limits, over all
+//! clients together; a single call is refused at once when they are reached, a
 //! stream waits, so that its client is held back by flow control; a gateway that drains admits
 //! nothing.
 
@@ -36,12 +37,13 @@ pub(crate) struct Submission {
     pub(crate) records: Vec<Bytes>,
     /// Places in `records` that hold no record, and why; ascending.
     pub(crate) malformed: Vec<(u32, Refusal)>,
-    _share: Share,
+    /// Goes with the records into the log.
+    pub(crate) share: Arc<Share>,
 }
 
 /// A part of the limits, given back when dropped.
 #[derive(Debug)]
-struct Share {
+pub(crate) struct Share {
     _records: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
@@ -75,7 +77,7 @@ impl Admission {
         Ok(Submission {
             records: vec![record],
             malformed: Vec::new(),
-            _share: share,
+            share: Arc::new(share),
         })
     }
 
@@ -93,7 +95,7 @@ impl Admission {
         Ok(Submission {
             records,
             malformed,
-            _share: share,
+            share: Arc::new(share),
         })
     }
 

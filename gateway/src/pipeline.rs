@@ -32,6 +32,9 @@ pub(crate) struct Pipeline {
     pub(crate) calls: TaskTracker,
 }
 
+/// What the log says to the records of a batch.
+type Answers = Vec<Result<Position, ProduceError>>;
+
 /// A single record that is durable.
 #[derive(Debug)]
 pub(crate) struct Accepted {
@@ -41,14 +44,22 @@ pub(crate) struct Accepted {
 }
 
 impl Pipeline {
-    /// Validates, produces and acknowledges the records of a stream.
-    pub(crate) async fn submit(&self, submission: Submission) -> Ack {
+    /// Validates, produces and acknowledges the records of a stream. They are on their way when
+    /// this returns: the order of the calls is the order of the log.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        submission: Submission,
+    ) -> impl Future<Output = Ack> + Send + use<> {
         self.counters.add_received(submission.records.len() as u64);
-        let (batch, results) = self.write(&submission).await;
-        let ack = Ack::of(&batch, &results);
-        self.counters.add_acked(ack.accepted());
-        self.counters.add_refused(ack.rejections.len() as u64);
-        ack
+        let writing = self.write(submission);
+        let counters = Arc::clone(&self.counters);
+        async move {
+            let (batch, results) = writing.await;
+            let ack = Ack::of(&batch, &results);
+            counters.add_acked(ack.accepted());
+            counters.add_refused(ack.rejections.len() as u64);
+            ack
+        }
     }
 
     /// Admits, validates and produces one record on its own.
@@ -64,7 +75,7 @@ impl Pipeline {
 
     async fn write_one(&self, record: Bytes) -> Result<Accepted, Refusal> {
         let submission = self.admission.record_now(record)?;
-        let (mut batch, results) = self.write(&submission).await;
+        let (mut batch, results) = self.write(submission).await;
         if let Some(refused) = batch.refused.pop() {
             return Err(refused.refusal);
         }
@@ -86,13 +97,21 @@ impl Pipeline {
         }
     }
 
-    async fn write(&self, submission: &Submission) -> (Batch, Vec<Result<Position, ProduceError>>) {
-        let batch = Batch::of(submission, &self.validator, now());
-        let results = self.log.produce(&batch).await;
-        if !results.is_empty() {
-            kill_point(Moment::BeforeProduceAck);
+    /// Validates and queues; the future is the log's answer.
+    fn write(
+        &self,
+        submission: Submission,
+    ) -> impl Future<Output = (Batch, Answers)> + Send + use<> {
+        let batch = Batch::of(&submission, &self.validator, now());
+        let answers = self.log.produce(&batch, &submission.share);
+        async move {
+            let results = answers.await;
+            if !results.is_empty() {
+                kill_point(Moment::BeforeProduceAck);
+            }
+            drop(submission);
+            (batch, results)
         }
-        (batch, results)
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! In: a batch. Out: for each of its records the position that the log acknowledged (acks=all),
 //! or the error. Promises: one answer a record, in the order of the batch, within
-//! [`PRODUCE_DEADLINE`]; the records of two batches whose futures are polled first one after the
-//! other reach a partition in that order (the gateway's limits are below the producer's, so no
-//! batch waits for room there; [`within_the_queue`] holds that).
+//! [`PRODUCE_DEADLINE`]; the records of two batches that are produced one after the other reach a
+//! partition in that order; a batch holds its share of the gateway's limits until the log has
+//! answered, whoever waits for it, and those limits are below the producer's
+//! ([`within_the_queue`]), so it waits for no room there.
 
+use crate::admit::Share;
 use crate::batch::Batch;
 use crate::health::LogHealth;
 use crate::settings::{GatewaySettings, SettingsError};
@@ -34,21 +36,26 @@ impl Log {
         }
     }
 
-    /// Produces the records of `batch`. Dropping the future leaves it open what became of them.
-    pub(crate) async fn produce(&self, batch: &Batch) -> Vec<Result<Position, ProduceError>> {
-        if batch.records.is_empty() {
-            return Vec::new();
-        }
+    /// Queues the records of `batch`, which hold their share of the limits until the log has
+    /// answered; the future is the answer. Dropping it leaves it open what became of them.
+    pub(crate) fn produce(
+        &self,
+        batch: &Batch,
+        share: &Arc<Share>,
+    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
         let records = batch.to_produce();
-        // Unconstrained: the first poll queues the whole batch. If it could end early to let
-        // other tasks run, the next batch of the stream would overtake this one.
-        let produced = tokio::task::unconstrained(self.producer.produce(&self.topic, records));
-        let results = match tokio::time::timeout(PRODUCE_DEADLINE, produced).await {
-            Ok(results) => results,
-            Err(_) => batch.records.iter().map(|_| Err(too_late())).collect(),
-        };
-        self.health.note(&results);
-        results
+        let count = records.len();
+        let share = Arc::clone(share);
+        let produced = self.producer.produce_holding(&self.topic, records, share);
+        let health = self.health.clone();
+        async move {
+            let results = match tokio::time::timeout(PRODUCE_DEADLINE, produced).await {
+                Ok(results) => results,
+                Err(_) => vec![Err(too_late()); count],
+            };
+            health.note(&results);
+            results
+        }
     }
 }
 

@@ -115,11 +115,9 @@ impl Session {
             Some(Err(status)) => self.end = Some(Some(status)),
             Some(Ok(Read::Admitted(submission))) => {
                 let slot = self.acks.open(submission.records.len() as u64);
-                let pipeline = Arc::clone(&self.pipeline);
-                // Polled for the first time in the order in which they are pushed.
-                self.in_flight.push(Box::pin(async move {
-                    (slot, pipeline.submit(submission).await)
-                }));
+                let ack = self.pipeline.submit(submission);
+                self.in_flight
+                    .push(Box::pin(async move { (slot, ack.await) }));
             }
             Some(Ok(Read::WrongSize(count))) => {
                 self.pipeline.counters.add_received(count);

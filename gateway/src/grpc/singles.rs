@@ -14,6 +14,7 @@ use cloudsync::reason::Refusal;
 use cloudsync::v1::{SyncDataRequest, SyncDataResponse};
 use futures::stream::{FuturesUnordered, Stream, unfold};
 use futures::{FutureExt, StreamExt};
+use std::sync::Arc;
 use tonic::{Status, Streaming};
 
 /// Most records that are joined to one submission, and the bytes at which it is closed.
@@ -25,7 +26,7 @@ const NAMED_IDS: usize = 1_000;
 
 /// Takes the stream to its end and sums it up.
 pub(super) async fn run(
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
     requests: Streaming<SyncDataRequest>,
 ) -> Result<SyncDataResponse, Status> {
     let mut submissions = std::pin::pin!(submissions(requests, &pipeline.admission));
@@ -51,7 +52,8 @@ pub(super) async fn run(
                 Some(Err(status)) => ended = Some(Err(status)),
                 Some(Ok(submission)) => {
                     let slot = acks.open(submission.records.len() as u64);
-                    in_flight.push(async move { (slot, pipeline.submit(submission).await) });
+                    let ack = pipeline.submit(submission);
+                    in_flight.push(async move { (slot, ack.await) });
                 }
             },
             () = pipeline.shutdown.draining(), if ended.is_none() => {

@@ -43,20 +43,27 @@ pub(crate) struct Stored {
 impl World {
     /// A gateway with the default settings, but for what `adjust` changes.
     pub(crate) async fn start(adjust: impl FnOnce(&mut GatewaySettings)) -> Self {
+        Self::start_with(|settings, _| adjust(settings)).await
+    }
+
+    /// The same, where `adjust` also changes how the log is written.
+    pub(crate) async fn start_with(
+        adjust: impl FnOnce(&mut GatewaySettings, &mut KafkaSettings),
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let broker = broker_in(&directory, "127.0.0.1:0".parse().unwrap()).await;
-        let kafka = KafkaSettings {
+        let mut kafka = KafkaSettings {
             brokers: broker.address().to_string(),
             replication: 1,
             linger: Duration::from_millis(1),
             ..KafkaSettings::default()
         };
-        ensure_topics(&kafka).await.unwrap();
         let mut settings = GatewaySettings {
             listen: "127.0.0.1:0".parse().unwrap(),
             ..Default::default()
         };
-        adjust(&mut settings);
+        adjust(&mut settings, &mut kafka);
+        ensure_topics(&kafka).await.unwrap();
         let deps = deps(&kafka);
         let GatewayDeps {
             producer,

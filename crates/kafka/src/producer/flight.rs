@@ -25,9 +25,21 @@ pub(crate) struct Flight {
     offsets: Box<[AtomicI64]>,
     left: AtomicUsize,
     failures: Mutex<Vec<(usize, ProduceError)>>,
-    room: Mutex<Option<Permit>>,
+    /// `None` once it has landed.
+    held: Mutex<Option<Held>>,
     landed: Notify,
 }
+
+/// What a flight holds until each of its records has its fate, whoever waits for it or not. The
+/// room goes first: who is admitted because the share is free must find room.
+pub(crate) struct Held {
+    pub(super) _room: Permit,
+    pub(super) _share: Option<Share>,
+}
+
+/// What a caller wants to be held as long as its records are on their way. Dropping it must
+/// neither block nor produce.
+pub(crate) type Share = Arc<dyn Send + Sync>;
 
 /// Where a flight is in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +60,12 @@ struct Slots {
 // === impl Flight ===
 
 impl Flight {
-    fn new(records: usize, room: Permit) -> Self {
+    fn new(records: usize, held: Held) -> Self {
         Self {
             offsets: (0..records).map(|_| AtomicI64::new(PENDING)).collect(),
             left: AtomicUsize::new(records),
             failures: Mutex::default(),
-            room: Mutex::new(Some(room)),
+            held: Mutex::new(Some(held)),
             landed: Notify::new(),
         }
     }
@@ -71,35 +83,33 @@ impl Flight {
             }
         };
         let first = slot.compare_exchange(PENDING, value, Ordering::Release, Ordering::Relaxed);
-        let last = first.is_ok() && self.left.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last {
-            self.room.lock().take();
-            self.landed.notify_one();
-        }
-        last
+        first.is_ok() && self.left.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Every record has its fate.
+    fn land(&self) {
+        *self.held.lock() = None;
+        self.landed.notify_one();
     }
 
     /// Everything that is still open ends with `reason`.
     fn abort(&self, reason: &str) {
-        for index in 0..self.offsets.len() {
-            let open = self
-                .offsets
-                .get(index)
-                .map(|slot| slot.load(Ordering::Acquire));
-            if open == Some(PENDING) {
-                self.settle(
-                    index,
-                    Err(ProduceError::Unavailable {
-                        reason: reason.to_owned(),
-                    }),
-                );
+        for (index, slot) in self.offsets.iter().enumerate() {
+            if slot.load(Ordering::Acquire) != PENDING {
+                continue;
+            }
+            let error = ProduceError::Unavailable {
+                reason: reason.to_owned(),
+            };
+            if self.settle(index, Err(error)) {
+                self.land();
             }
         }
     }
 
     /// Waits until every record has its fate. One waiter only.
     pub(super) async fn landed(&self) {
-        while self.left.load(Ordering::Acquire) > 0 {
+        while self.held.lock().is_some() {
             self.landed.notified().await;
         }
     }
@@ -145,8 +155,8 @@ impl Ticket {
 
 impl Flights {
     /// Enters a flight of `records`.
-    pub(crate) fn launch(&self, records: usize, room: Permit) -> (Arc<Flight>, Ticket) {
-        let flight = Arc::new(Flight::new(records, room));
+    pub(crate) fn launch(&self, records: usize, held: Held) -> (Arc<Flight>, Ticket) {
+        let flight = Arc::new(Flight::new(records, held));
         let mut slots = self.slots.lock();
         let at = slots.free.pop().unwrap_or(slots.flights.len());
         if at == slots.flights.len() {
@@ -161,12 +171,15 @@ impl Flights {
     /// The fate of the record that carried `number`.
     pub(crate) fn report(&self, number: usize, result: Result<i64, ProduceError>) {
         let (at, index) = (number >> INDEX_BITS, number & ((1 << INDEX_BITS) - 1));
-        let mut slots = self.slots.lock();
-        let Some(Some(flight)) = slots.flights.get(at) else {
-            return;
+        let landed = {
+            let mut slots = self.slots.lock();
+            match slots.flights.get(at) {
+                Some(Some(flight)) if flight.settle(index, result) => slots.remove(at),
+                _ => None,
+            }
         };
-        if flight.settle(index, result) {
-            slots.remove(at);
+        if let Some(flight) = landed {
+            flight.land();
         }
     }
 
@@ -182,11 +195,9 @@ impl Flights {
 // === impl Slots ===
 
 impl Slots {
-    fn remove(&mut self, at: usize) {
-        if let Some(slot) = self.flights.get_mut(at)
-            && slot.take().is_some()
-        {
-            self.free.push(at);
-        }
+    fn remove(&mut self, at: usize) -> Option<Arc<Flight>> {
+        let flight = self.flights.get_mut(at)?.take()?;
+        self.free.push(at);
+        Some(flight)
     }
 }

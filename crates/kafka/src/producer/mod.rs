@@ -5,20 +5,22 @@
 //! is woken once a batch, not once a record. A full queue makes the caller wait; it is never an
 //! error. Dropping the future leaves what was queued on its way and frees its room when it ends.
 //!
-//! `native` owns librdkafka's producer and makes it anew after a fatal error; `flight` is one
-//! batch on its way; `room` bounds what is on its way.
+//! `send` brings a batch into librdkafka's queue; `native` owns librdkafka's producer and makes it
+//! anew after a fatal error; `flight` is one batch on its way; `room` bounds what is on its way.
 
 pub(crate) mod flight;
 pub(crate) mod native;
 mod room;
+mod send;
 
 use crate::KafkaError;
 use crate::client::{self, blocking};
 use crate::settings::KafkaSettings;
 use bytes::Bytes;
-use flight::{Flight, Ticket};
-use native::{Live, Native, Sent};
+use flight::Share;
+use native::Native;
 use room::Room;
+use send::Sending;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,27 +94,8 @@ pub(crate) struct Message {
     pub(crate) headers: Vec<(&'static str, Bytes)>,
 }
 
-/// The records of a flight that are not queued yet; dropped early, they end as unavailable.
-struct Unsent {
-    native: Arc<Live>,
-    ticket: Ticket,
-    next: usize,
-    end: usize,
-}
-
-/// What came of trying to queue a record.
-#[derive(PartialEq, Eq)]
-enum Queued {
-    /// It is on its way, or has failed.
-    Done,
-    /// It is not, and nothing has happened to it.
-    Full,
-}
-
 /// Most records that are queued in one go.
 const CHUNK: usize = 4_096;
-/// How soon a queue of librdkafka that is full against expectation is tried again.
-const FULL_AGAIN: Duration = Duration::from_millis(5);
 
 // === impl ProduceError ===
 
@@ -180,104 +163,48 @@ impl Producer {
     /// Produces `batch` to `topic`: one result for each record, in the same order, once the log
     /// has answered for all of them. Waits while the queue is full.
     ///
-    /// Records of one partition keep their order, unless one fails. Dropping the future cancels
-    /// nothing that was queued.
-    pub async fn produce(
+    /// Records of one partition keep their order, unless one fails, and so do the batches: in the
+    /// order of the calls, not of the polls. When the call returns, the records are queued, or, if
+    /// there is no room, stand in line; a future that stands there must be polled or dropped, since
+    /// those behind it wait for it. Dropping it cancels nothing that was queued.
+    pub fn produce(
         &self,
         topic: &str,
         batch: Vec<ProduceRecord>,
-    ) -> Vec<Result<Position, ProduceError>> {
-        let limit = self.inner.settings.max_record_bytes;
-        self.send(topic, batch.into_iter().map(Message::from).collect(), limit)
-            .await
+    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+        self.send_records(topic, batch, None)
     }
 
-    /// The same, with all that a record can have, up to `limit` bytes each.
-    pub(crate) async fn send(
+    /// The same; `share` is held until the log has answered for all that was queued, also when
+    /// the future is dropped before. Dropping `share` must neither block nor produce.
+    pub fn produce_holding(
+        &self,
+        topic: &str,
+        batch: Vec<ProduceRecord>,
+        share: Arc<dyn Send + Sync>,
+    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+        self.send_records(topic, batch, Some(share))
+    }
+
+    fn send_records(
+        &self,
+        topic: &str,
+        batch: Vec<ProduceRecord>,
+        share: Option<Share>,
+    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+        let limit = self.inner.settings.max_record_bytes;
+        let sending = Sending::new(&self.inner, topic, limit, share);
+        sending.start(batch.into_iter().map(Message::from).collect())
+    }
+
+    /// [`Producer::produce`] with all that a record can have, up to `limit` bytes each.
+    pub(crate) fn send(
         &self,
         topic: &str,
         batch: Vec<Message>,
         limit: usize,
-    ) -> Vec<Result<Position, ProduceError>> {
-        let topic: Arc<str> = Arc::from(topic);
-        let mut results = Vec::with_capacity(batch.len());
-        let mut flights = Vec::with_capacity(1);
-        let mut rest = batch.into_iter().peekable();
-        while rest.peek().is_some() {
-            let chunk = self.chunk(&mut rest, limit);
-            let flight = self.start(&topic, &chunk, limit).await;
-            flights.push((flight, chunk));
-        }
-        for (flight, chunk) in flights {
-            match flight {
-                Ok(flight) => {
-                    flight.landed().await;
-                    let partitions = chunk.iter().map(|message| message.partition);
-                    flight.results(&topic, partitions, &mut results);
-                }
-                Err(error) => results.extend(chunk.iter().map(|_| Err(error.clone()))),
-            }
-        }
-        results
-    }
-
-    /// The next records that fit into the room together.
-    fn chunk(
-        &self,
-        rest: &mut std::iter::Peekable<std::vec::IntoIter<Message>>,
-        limit: usize,
-    ) -> Vec<Message> {
-        let (most, most_bytes) = self.inner.room.chunk(CHUNK);
-        let mut chunk = Vec::with_capacity(rest.len().min(most));
-        let mut bytes = 0;
-        while chunk.len() < most
-            && let Some(message) = rest.next_if(|next| {
-                let size = next.size().min(limit);
-                chunk.is_empty() || bytes + size <= most_bytes
-            })
-        {
-            bytes += message.size().min(limit);
-            chunk.push(message);
-        }
-        chunk
-    }
-
-    /// Queues `chunk`, as soon as there is room for it.
-    async fn start(
-        &self,
-        topic: &str,
-        chunk: &[Message],
-        limit: usize,
-    ) -> Result<Arc<Flight>, ProduceError> {
-        let fits = |message: &&Message| message.size() <= limit;
-        let bytes = chunk.iter().filter(fits).map(Message::size).sum();
-        let permit = self.inner.room.enter(chunk.len(), bytes).await;
-        let native = self.inner.native.current()?;
-        let (flight, ticket) = native.launch(chunk.len(), permit);
-        let mut unsent = Unsent {
-            native,
-            ticket,
-            next: 0,
-            end: chunk.len(),
-        };
-        let deadline = Instant::now() + crate::settings::DELIVERY_TIMEOUT;
-        for message in chunk {
-            let bytes = message.size();
-            if bytes > limit {
-                unsent.fail(ProduceError::TooLarge { bytes, limit });
-                continue;
-            }
-            // Full against expectation: our own limits are lower.
-            while unsent.send(topic, message) == Queued::Full {
-                if Instant::now() >= deadline {
-                    let reason = "the queue stayed full for 30 s".to_owned();
-                    unsent.fail(ProduceError::Unavailable { reason });
-                    break;
-                }
-                tokio::time::sleep(FULL_AGAIN).await;
-            }
-        }
-        Ok(flight)
+    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+        Sending::new(&self.inner, topic, limit, None).start(batch)
     }
 
     /// Connects, checks that the topics are there with at least the configured partitions, and so
@@ -317,33 +244,6 @@ impl fmt::Debug for Producer {
             .field("brokers", &self.inner.settings.brokers)
             .field("in_flight", &self.in_flight())
             .finish_non_exhaustive()
-    }
-}
-
-// === impl Unsent ===
-
-impl Unsent {
-    fn send(&mut self, topic: &str, message: &Message) -> Queued {
-        match self.native.send(topic, message, self.ticket, self.next) {
-            Sent::Queued => self.next += 1,
-            Sent::Full => return Queued::Full,
-            Sent::Failed(error) => self.fail(error),
-        }
-        Queued::Done
-    }
-
-    fn fail(&mut self, error: ProduceError) {
-        self.native.fail(self.ticket, self.next, error);
-        self.next += 1;
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        while self.next < self.end {
-            let reason = "it was not queued".to_owned();
-            self.fail(ProduceError::Unavailable { reason });
-        }
     }
 }
 

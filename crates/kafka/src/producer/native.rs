@@ -3,8 +3,7 @@
 //! An idempotent producer that can no longer prove the order of its records ends for good. What
 //! it still held ends as unavailable, a new one takes its place, at most once a second.
 
-use super::flight::{Flight, Flights, Ticket};
-use super::room::Permit;
+use super::flight::{Flight, Flights, Held, Ticket};
 use super::{Message, ProduceError};
 use crate::KafkaError;
 use crate::client;
@@ -175,8 +174,8 @@ impl Live {
         })
     }
 
-    pub(crate) fn launch(&self, records: usize, room: Permit) -> (Arc<Flight>, Ticket) {
-        self.flights.launch(records, room)
+    pub(crate) fn launch(&self, records: usize, held: Held) -> (Arc<Flight>, Ticket) {
+        self.flights.launch(records, held)
     }
 
     /// Queues `message` as record `index` of the flight.

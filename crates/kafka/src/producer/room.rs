@@ -1,5 +1,6 @@
 //! How much may be on its way: records and bytes, below librdkafka's own limits, so that its
-//! queue is never found full.
+//! queue is never found full. And the door: one batch after the other, in the order in which they
+//! came, each one whole.
 
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -9,10 +10,16 @@ const UNIT: usize = 1_024;
 
 /// Room for records on their way.
 pub(super) struct Room {
+    door: Arc<Semaphore>,
     records: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     all_records: u32,
     all_units: u32,
+}
+
+/// Whoever holds it is the one that queues records.
+pub(super) struct Turn {
+    _door: Option<OwnedSemaphorePermit>,
 }
 
 /// Room taken by a batch; dropping it gives the room back.
@@ -32,6 +39,7 @@ impl Room {
             ))
         };
         Self {
+            door: semaphore(1),
             records: semaphore(records),
             bytes: semaphore(units),
             all_records: records,
@@ -47,6 +55,14 @@ impl Room {
             .unwrap_or(usize::MAX)
             .saturating_mul(UNIT);
         (wanted.min(records).max(1), bytes)
+    }
+
+    /// Waits for the turn of a batch; the place in line is that of the first poll. The turn lasts
+    /// until it is dropped, so that no other batch comes between two chunks of this one.
+    pub(super) async fn turn(&self) -> Turn {
+        // Never closed, as below.
+        let door = Arc::clone(&self.door).acquire_owned().await.ok();
+        Turn { _door: door }
     }
 
     /// Waits until there is room. More than all of it counts as all of it.

@@ -151,6 +151,47 @@ async fn a_dropped_call_leaves_its_records_on_their_way_and_no_room_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batches_keep_the_order_of_the_calls_whatever_the_room_and_whoever_gives_up() {
+    let (_broker, settings) = log().await;
+    let settings = KafkaSettings {
+        queue_records: 10,
+        ..settings
+    };
+    let producer = Producer::new(&settings).unwrap();
+    // All for one partition; each batch is larger than all the room.
+    let batch = |call: usize| {
+        let numbers = call * 23..(call + 1) * 23;
+        numbers.map(|number| record(number * 12, 12)).collect()
+    };
+    let calls = (0..60).map(|call| producer.produce(&settings.topic, batch(call)));
+    let mut calls: Vec<_> = calls.map(Some).collect();
+    // Some of them give up, and who was last is the first to be waited for.
+    for given_up in calls.iter_mut().step_by(3) {
+        given_up.take();
+    }
+    let mut running: JoinSet<_> = calls.into_iter().rev().flatten().collect();
+    while let Some(results) = running.join_next().await {
+        results
+            .unwrap()
+            .into_iter()
+            .for_each(|one| drop(one.unwrap()));
+    }
+    eventually("all room is free again", || producer.in_flight() == 0).await;
+    let (found, read) = mpsc::channel();
+    let count = read_topic(&settings, &settings.topic, move |_, record| {
+        let number: usize = std::str::from_utf8(&record.value.unwrap())
+            .unwrap()
+            .parse()
+            .unwrap();
+        found.send(number / 12).unwrap();
+    });
+    assert!(count.await.unwrap() >= 40 * 23);
+    let read: Vec<_> = read.iter().collect();
+    let wrong = read.windows(2).find(|pair| pair[0] >= pair[1]);
+    assert_eq!(wrong, None, "two records in the wrong order");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_a_fatal_error_another_producer_takes_over() {
     let cluster = MockCluster::new(1).unwrap();
     cluster.create_topic("data-topic", 12, 1).unwrap();
