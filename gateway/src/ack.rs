@@ -13,7 +13,7 @@ use cloudsync::limits::MAX_BATCH_RECORDS;
 use cloudsync::reason::Refusal;
 use cloudsync::v1::{AssignedRequestId, Rejection, SyncDataStreamResponse};
 use cloudsync::wire::RecordView;
-use cloudsync_kafka::{Position, ProduceError};
+use cloudsync_kafka::{ProduceError, Produced};
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ enum Slot {
 
 impl Ack {
     /// Puts the log's answers, one for each of `batch.records`, beside its refusals.
-    pub(crate) fn of(batch: &Batch, results: &[Result<Position, ProduceError>]) -> Self {
+    pub(crate) fn of(batch: &Batch, results: &[Produced]) -> Self {
         let mut ack = Self {
             count: batch.count as u64,
             ..Self::default()

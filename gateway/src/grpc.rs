@@ -80,15 +80,15 @@ impl DataSyncService for Service {
             .submit_one(record)
             .await
             .map_err(|no| no.to_status())?;
-        let position = Position {
-            topic: accepted.position.topic.to_string(),
-            partition: accepted.position.partition,
-            offset: accepted.position.offset,
-        };
+        let position = accepted.position.map(|position| Position {
+            topic: position.topic.to_string(),
+            partition: position.partition,
+            offset: position.offset,
+        });
         Ok(tonic::Response::new(SyncRecordResponse {
             request_id: accepted.request_id,
             duplicate: false,
-            position: Some(position),
+            position,
         }))
     }
 }

@@ -5,7 +5,7 @@
 //! answered and did so again after it last failed; a gateway that drains is not serving.
 
 use cloudsync::v1::data_sync_service_server::SERVICE_NAME;
-use cloudsync_kafka::{Position, ProduceError, Producer};
+use cloudsync_kafka::{ProduceError, Produced, Producer};
 use cloudsync_runtime::{Condition, Readiness, Shutdown};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,10 +38,9 @@ impl LogHealth {
     }
 
     /// Takes note of the log's answers to one batch.
-    pub(crate) fn note(&self, results: &[Result<Position, ProduceError>]) {
-        let unavailable = |result: &Result<_, ProduceError>| {
-            matches!(result, Err(ProduceError::Unavailable { .. }))
-        };
+    pub(crate) fn note(&self, results: &[Produced]) {
+        let unavailable =
+            |result: &Produced| matches!(result, Err(ProduceError::Unavailable { .. }));
         if !results.is_empty() && results.iter().all(unavailable) {
             self.condition
                 .waiting(format!("Kafka at {}, which does not answer", self.brokers));

@@ -2,7 +2,7 @@
 //!
 //! The walk, one file a step:
 //! accept (`listen`, `grpc`, `http`) → `admit` → `validate` → `batch` → `produce` → `ack`.
-//! Its types: `Submission` → `Record` → `Batch` → `Vec<Result<Position, ProduceError>>` → `Ack`.
+//! Its types: `Submission` → `Record` → `Batch` → `Vec<Produced>` → `Ack`.
 //! `pipeline` joins steps 3 to 6 into the one call that every entrance makes.
 
 // 1. accept: one port for gRPC and HTTP

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use cloudsync::ErrorReason;
 use cloudsync::reason::Refusal;
 use cloudsync::wire::Time;
-use cloudsync_kafka::{Position, ProduceError};
+use cloudsync_kafka::{Position, Produced};
 use cloudsync_runtime::{Moment, Shutdown, Tasks, kill_point};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -32,15 +32,13 @@ pub(crate) struct Pipeline {
     pub(crate) calls: TaskTracker,
 }
 
-/// What the log says to the records of a batch.
-type Answers = Vec<Result<Position, ProduceError>>;
-
 /// A single record that is durable.
 #[derive(Debug)]
 pub(crate) struct Accepted {
     /// The id under which it stands.
     pub(crate) request_id: String,
-    pub(crate) position: Position,
+    /// Where it lies, if the log said so.
+    pub(crate) position: Option<Position>,
 }
 
 impl Pipeline {
@@ -101,7 +99,7 @@ impl Pipeline {
     fn write(
         &self,
         submission: Submission,
-    ) -> impl Future<Output = (Batch, Answers)> + Send + use<> {
+    ) -> impl Future<Output = (Batch, Vec<Produced>)> + Send + use<> {
         let batch = Batch::of(&submission, &self.validator, now());
         let answers = self.log.produce(&batch, &submission.share);
         async move {

@@ -1,7 +1,7 @@
 //! Step 5 of the walk: into the log.
 //!
-//! In: a batch. Out: for each of its records the position that the log acknowledged (acks=all),
-//! or the error. Promises: one answer a record, in the order of the batch, within
+//! In: a batch. Out: for each of its records that the log acknowledged it (acks=all), and where it
+//! lies if the log said so, or the error. Promises: one answer a record, in the order of the batch, within
 //! [`PRODUCE_DEADLINE`]; the records of two batches that are produced one after the other reach a
 //! partition in that order; a batch holds its share of the gateway's limits until the log has
 //! answered, whoever waits for it, and those limits are below the producer's
@@ -11,7 +11,7 @@ use crate::admit::Share;
 use crate::batch::Batch;
 use crate::health::LogHealth;
 use crate::settings::{GatewaySettings, SettingsError};
-use cloudsync_kafka::{KafkaSettings, Position, ProduceError, Producer};
+use cloudsync_kafka::{KafkaSettings, ProduceError, Produced, Producer};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ impl Log {
         &self,
         batch: &Batch,
         share: &Arc<Share>,
-    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+    ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
         let records = batch.to_produce();
         let count = records.len();
         let share = Arc::clone(share);

@@ -1,12 +1,12 @@
 //! What is set aside.
 //!
-//! In: a record as it was polled, and why it was set aside. Out: its position in the dead-letter
-//! topic, acknowledged by all in-sync copies: only then its offset may be settled. Key and value
+//! In: a record as it was polled, and why it was set aside. Out: acknowledged by all in-sync copies
+//! of the dead-letter topic: only then its offset may be settled. Key and value
 //! stay untouched; everything else stands in headers, so that any Kafka tool can look at it.
 
 use crate::consumer::outcome::Reason;
 use crate::consumer::partition::PolledRecord;
-use crate::producer::{Message, Position, ProduceError, Producer};
+use crate::producer::{Message, Position, Produced, Producer};
 use crate::settings::KafkaSettings;
 use bytes::Bytes;
 use cloudsync::partition::partition_of;
@@ -85,7 +85,7 @@ impl DeadLetterProducer {
     }
 
     /// Sets `letters` aside: one result each, in the same order.
-    pub async fn produce(&self, letters: Vec<DeadLetter>) -> Vec<Result<Position, ProduceError>> {
+    pub async fn produce(&self, letters: Vec<DeadLetter>) -> Vec<Produced> {
         let batch = letters
             .into_iter()
             .map(|letter| letter.into_message(self.partitions));

@@ -37,7 +37,7 @@ pub use consumer::{Consumer, GroupSettings};
 pub use dead_letter::{DeadLetter, DeadLetterHeaders, DeadLetterProducer};
 pub use error::KafkaError;
 pub use lag::{PartitionLag, lag};
-pub use producer::{Position, ProduceError, ProduceRecord, Producer};
+pub use producer::{Position, ProduceError, ProduceRecord, Produced, Producer};
 pub use read::{read_topic, read_topic_with_headers};
 pub use settings::{KafkaSettings, SettingsError};
 pub use topics::{TopicReport, TopicState, ensure_topics};

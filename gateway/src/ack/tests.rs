@@ -181,15 +181,10 @@ fn a_record_without_an_answer_of_the_log_is_not_accepted() {
         records: vec![record(2), record(0), record(1)],
         refused: vec![],
     };
-    let position = Position {
-        topic: "t".into(),
-        partition: 0,
-        offset: 7,
-    };
     let refused = ProduceError::Refused {
         reason: "no".into(),
     };
-    let ack = Ack::of(&batch, &[Ok(position), Err(refused)]);
+    let ack = Ack::of(&batch, &[Ok(None), Err(refused)]);
     assert_eq!((ack.count, ack.accepted()), (3, 1));
     assert_eq!(
         ack.assigned,

@@ -17,7 +17,8 @@ const PROBLEM: &str = "application/problem+json";
 struct Queued<'a> {
     message: &'a str,
     request_id: &'a str,
-    position: Place<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<Place<'a>>,
 }
 
 #[derive(Serialize)]
@@ -64,11 +65,11 @@ pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: Accepted) -
             request_id,
             position,
         } = &stored;
-        let place = Place {
+        let place = position.as_ref().map(|position| Place {
             topic: &position.topic,
             partition: position.partition,
             offset: position.offset,
-        };
+        });
         let queued = Queued {
             message: QUEUED,
             request_id,
@@ -180,6 +181,19 @@ fn answer(status: StatusCode, kind: &'static str, body: Body) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_place_that_the_log_has_not_said_is_left_out() {
+        let stored = Accepted {
+            request_id: "7f".into(),
+            position: None,
+        };
+        let response = accepted(&HeaderMap::new(), false, stored);
+        assert_eq!(response.status(), StatusCode::ACCEPTED);
+        let body = axum::body::to_bytes(response.into_body(), 1_000).await;
+        let text = r#"{"message":"Data message queued for synchronization.","request_id":"7f"}"#;
+        assert_eq!(body.unwrap(), text);
+    }
 
     #[test]
     fn json_is_given_to_those_who_name_it() {

@@ -5,7 +5,7 @@
 //! the batch costs one of each.
 
 use super::room::Permit;
-use super::{Position, ProduceError};
+use super::{Position, ProduceError, Produced};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -19,6 +19,8 @@ const _: () = assert!(usize::BITS >= 64 && super::CHUNK < 1 << INDEX_BITS);
 const PENDING: i64 = -1;
 /// Failed; the reason lies in `failures`.
 const FAILED: i64 = -2;
+/// Acknowledged, and the log has not said where it lies.
+const UNPLACED: i64 = -3;
 
 /// One batch on its way.
 pub(crate) struct Flight {
@@ -70,13 +72,13 @@ impl Flight {
         }
     }
 
-    /// The fate of record `index`. Returns true when it was the last one.
-    fn settle(&self, index: usize, result: Result<i64, ProduceError>) -> bool {
+    /// The fate of record `index`: the offset, if it is known. Returns true when it was the last.
+    fn settle(&self, index: usize, result: Result<Option<i64>, ProduceError>) -> bool {
         let Some(slot) = self.offsets.get(index) else {
             return false;
         };
         let value = match result {
-            Ok(offset) => offset.max(0),
+            Ok(offset) => offset.filter(|offset| *offset >= 0).unwrap_or(UNPLACED),
             Err(error) => {
                 self.failures.lock().push((index, error));
                 FAILED
@@ -119,7 +121,7 @@ impl Flight {
         &self,
         topic: &Arc<str>,
         partitions: impl Iterator<Item = i32>,
-        into: &mut Vec<Result<Position, ProduceError>>,
+        into: &mut Vec<Produced>,
     ) {
         let mut failures = std::mem::take(&mut *self.failures.lock());
         failures.sort_by_key(|(index, _)| *index);
@@ -128,11 +130,12 @@ impl Flight {
             let failure = failures.next_if(|(of, _)| *of == index);
             let offset = slot.load(Ordering::Acquire);
             into.push(match failure {
-                _ if offset >= 0 => Ok(Position {
+                _ if offset >= 0 => Ok(Some(Position {
                     topic: Arc::clone(topic),
                     partition,
                     offset,
-                }),
+                })),
+                _ if offset == UNPLACED => Ok(None),
                 Some((_, error)) => Err(error),
                 None => Err(ProduceError::Unavailable {
                     reason: "it was never answered".to_owned(),
@@ -169,7 +172,7 @@ impl Flights {
     }
 
     /// The fate of the record that carried `number`.
-    pub(crate) fn report(&self, number: usize, result: Result<i64, ProduceError>) {
+    pub(crate) fn report(&self, number: usize, result: Result<Option<i64>, ProduceError>) {
         let (at, index) = (number >> INDEX_BITS, number & ((1 << INDEX_BITS) - 1));
         let landed = {
             let mut slots = self.slots.lock();

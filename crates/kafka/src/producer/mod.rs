@@ -1,6 +1,6 @@
 //! Into the log: a batch of records in, one result for each of them out.
 //!
-//! Promises: a position is given only for a record that all in-sync copies hold (`acks=all`,
+//! Promises: `Ok` is given only for a record that all in-sync copies hold (`acks=all`,
 //! idempotent); what is not acknowledged within 30 s is given back as [`ProduceError`]. The caller
 //! is woken once a batch, not once a record. A full queue makes the caller wait; it is never an
 //! error. Dropping the future leaves what was queued on its way and frees its room when it ends.
@@ -10,6 +10,7 @@
 
 pub(crate) mod flight;
 pub(crate) mod native;
+mod place;
 mod room;
 mod send;
 
@@ -48,7 +49,11 @@ pub struct Position {
     pub offset: i64,
 }
 
-/// Why a record has no position.
+/// What became of a record. `Ok(None)`: the log has it as well, but has not said where; so it is
+/// when an acknowledgement was lost and the record was sent again.
+pub type Produced = Result<Option<Position>, ProduceError>;
+
+/// Why the log has not acknowledged a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
     /// The record is larger than `kafka.max_record_bytes`. It was not sent.
@@ -171,7 +176,7 @@ impl Producer {
         &self,
         topic: &str,
         batch: Vec<ProduceRecord>,
-    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+    ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
         self.send_records(topic, batch, None)
     }
 
@@ -182,7 +187,7 @@ impl Producer {
         topic: &str,
         batch: Vec<ProduceRecord>,
         share: Arc<dyn Send + Sync>,
-    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+    ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
         self.send_records(topic, batch, Some(share))
     }
 
@@ -191,7 +196,7 @@ impl Producer {
         topic: &str,
         batch: Vec<ProduceRecord>,
         share: Option<Share>,
-    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+    ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
         let limit = self.inner.settings.max_record_bytes;
         let sending = Sending::new(&self.inner, topic, limit, share);
         sending.start(batch.into_iter().map(Message::from).collect())
@@ -203,7 +208,7 @@ impl Producer {
         topic: &str,
         batch: Vec<Message>,
         limit: usize,
-    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+    ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
         Sending::new(&self.inner, topic, limit, None).start(batch)
     }
 

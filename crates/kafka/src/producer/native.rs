@@ -4,6 +4,7 @@
 //! it still held ends as unavailable, a new one takes its place, at most once a second.
 
 use super::flight::{Flight, Flights, Held, Ticket};
+use super::place::Places;
 use super::{Message, ProduceError};
 use crate::KafkaError;
 use crate::client;
@@ -47,6 +48,7 @@ pub(crate) struct Live {
 /// What librdkafka calls back.
 struct Context {
     flights: Arc<Flights>,
+    places: Places,
     shared: Weak<Shared>,
     fatal: AtomicBool,
 }
@@ -159,6 +161,7 @@ impl Live {
         let flights = Arc::new(Flights::default());
         let context = Context {
             flights: Arc::clone(&flights),
+            places: Places::default(),
             shared: Arc::downgrade(shared),
             fatal: AtomicBool::new(false),
         };
@@ -281,7 +284,10 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let result = match result {
-            Ok(message) => Ok(message.offset()),
+            Ok(message) => {
+                let of = || (message.topic(), message.partition());
+                Ok(self.places.offset(message.offset(), of))
+            }
             Err((error, _)) => Err(classify(error.rdkafka_error_code(), error)),
         };
         self.flights.report(number, result);

@@ -2,7 +2,7 @@
 
 use super::flight::{Flight, Held, Share, Ticket};
 use super::native::{Live, Sent};
-use super::{CHUNK, Inner, Message, Position, ProduceError};
+use super::{CHUNK, Inner, Message, ProduceError, Produced};
 use std::iter::Peekable;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -62,7 +62,7 @@ impl Sending {
     pub(super) fn start(
         self,
         batch: Vec<Message>,
-    ) -> impl Future<Output = Vec<Result<Position, ProduceError>>> + Send + use<> {
+    ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
         let topic = Arc::clone(&self.topic);
         // Polled a first time here, so that the order is that of the calls. Unconstrained, since a
         // task that has used up its budget would otherwise not even come to stand in line.

@@ -26,7 +26,7 @@ async fn every_record_lies_where_its_result_says() {
                 .collect();
             let results = producer.produce(&settings.topic, records.clone()).await;
             assert_eq!(results.len(), records.len());
-            let places = results.into_iter().map(Result::unwrap);
+            let places = results.into_iter().map(|one| one.unwrap().unwrap());
             places
                 .zip(records)
                 .collect::<Vec<(Position, ProduceRecord)>>()
@@ -89,7 +89,7 @@ async fn an_oversize_record_is_refused_alone_and_the_largest_one_is_taken() {
     let results = producer.produce(&settings.topic, batch).await;
     let offsets: Vec<_> = results
         .iter()
-        .map(|one| one.as_ref().map(|at| at.offset))
+        .map(|one| one.as_ref().map(|at| at.as_ref().unwrap().offset))
         .collect();
     let too_large = |bytes| ProduceError::TooLarge { bytes, limit };
     let refused = [too_large(limit + 1), too_large(5_000_000)];
@@ -215,6 +215,31 @@ async fn after_a_fatal_error_another_producer_takes_over() {
     }
     assert!(failures > 0, "the error was not met");
     assert_eq!(producer.close(PATIENCE).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_acknowledges_without_an_offset_has_none() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("data-topic", 12, 1).unwrap();
+    let had_before = RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[had_before]);
+    let settings = KafkaSettings {
+        brokers: cluster.bootstrap_servers(),
+        // One request for all five.
+        linger: Duration::from_secs(1),
+        ..KafkaSettings::default()
+    };
+    let producer = Producer::new(&settings).unwrap();
+    let five = (0..5).map(|number| record(number * 12, 12)).collect();
+    let results = producer.produce("data-topic", five).await;
+    assert_eq!(results, vec![Ok(None); 5]);
+    let results = producer.produce("data-topic", vec![record(0, 12)]).await;
+    let first = Position {
+        topic: "data-topic".into(),
+        partition: 0,
+        offset: 0,
+    };
+    assert_eq!(results, [Ok(Some(first))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
