@@ -148,6 +148,27 @@ pub(crate) fn count_in(
     Ok(u32::try_from(found.partitions().len()).unwrap_or(u32::MAX))
 }
 
+/// Checks that `topic`, which has `found` partitions, has the `wanted` ones that keys are spread
+/// over. More are no error, since nothing goes there, but a warning.
+pub(crate) fn check_count(topic: &str, found: u32, wanted: u32) -> Result<(), KafkaError> {
+    if found < wanted {
+        return Err(KafkaError::TooFewPartitions {
+            topic: topic.to_owned(),
+            found,
+            wanted,
+        });
+    }
+    if found > wanted {
+        tracing::warn!(
+            topic,
+            found,
+            wanted,
+            "the topic has more partitions than keys go to"
+        );
+    }
+    Ok(())
+}
+
 /// First offset (`Offset::Beginning`) or end (`Offset::End`) of each of `partitions`: one question
 /// to each leader. Blocks up to [`ANSWER`].
 pub(crate) fn ends<C: ConsumerContext>(

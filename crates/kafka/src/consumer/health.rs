@@ -57,23 +57,7 @@ impl PollLoop {
     fn look(&self, timeout: Duration) -> Result<(), KafkaError> {
         let (settings, topic) = (&self.settings, &self.settings.topic);
         let found = client::partition_count(&self.consumer, settings, topic, timeout)?;
-        let wanted = settings.partitions;
-        if found < wanted {
-            return Err(KafkaError::TooFewPartitions {
-                topic: topic.clone(),
-                found,
-                wanted,
-            });
-        }
-        if found > wanted {
-            tracing::warn!(
-                topic,
-                found,
-                wanted,
-                "the topic has more partitions than keys go to"
-            );
-        }
-        Ok(())
+        client::check_count(topic, found, settings.partitions)
     }
 
     fn wait_for(&mut self, error: &KafkaError) {

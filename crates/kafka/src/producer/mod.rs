@@ -265,21 +265,7 @@ impl Inner {
         ];
         for (topic, wanted) in topics {
             let found = client::count_in(&metadata, settings, topic)?;
-            if found < wanted {
-                return Err(KafkaError::TooFewPartitions {
-                    topic: topic.clone(),
-                    found,
-                    wanted,
-                });
-            }
-            if found > wanted {
-                tracing::warn!(
-                    topic,
-                    found,
-                    wanted,
-                    "the topic has more partitions than keys go to"
-                );
-            }
+            client::check_count(topic, found, wanted)?;
         }
         Ok(())
     }
