@@ -1,4 +1,4 @@
-//! Steps 3 to 6 as one call.
+//! Steps 3 to 6 of the walk as one call.
 //!
 //! In: an admitted submission. Out: its ack, or for a single record its place in the log.
 //! Promises: between the log's answer and the client's nothing is kept but the ack, so a death

@@ -1,10 +1,10 @@
-//! `SyncDataStream`: batches in; cumulative acks, rejections and credits out.
+//! Step 1 of the walk: accept `SyncDataStream`.
 //!
-//! In: a stream of batches. Out: a stream of answers. Promises: batches are handed to the log in
-//! the order of the stream; one task a stream, which never holds more unanswered records than
-//! the stream's window, and reads no further while its client does not read answers; when the
-//! gateway drains, the client is told, what was read is answered, and the stream ends with
-//! `DRAINING`.
+//! In: a stream of batches. Out: a stream of answers: cumulative acks, rejections and credits.
+//! Promises: batches are handed to the log in the order of the stream; one task a stream, which
+//! never holds more unanswered records than the stream's window, and reads no further while its
+//! client does not read answers; when the gateway drains, the client is told, what was read is
+//! answered, and the stream ends with `DRAINING`.
 
 use super::refusal_of_tonics;
 use crate::ack::{Ack, StreamAcks};

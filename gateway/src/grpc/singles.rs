@@ -1,8 +1,9 @@
-//! `SyncData`: single records, one summary.
+//! Step 1 of the walk: accept `SyncData`.
 //!
-//! In: a stream with one record a message. Out: how many are durable, how many are refused, and
-//! which. Promises: records that are ready together go to the log together; the summary comes
-//! when every record has its verdict; a stream that breaks gets no summary.
+//! In: a stream with one record a message. Out: one summary: how many are durable, how many are
+//! refused, and which. Promises: records are handed to the log in the order of the stream, those
+//! that are ready together as one submission; the summary comes when every record has its verdict;
+//! a stream that breaks gets no summary.
 
 use super::{not_one_record, refusal_of_tonics};
 use crate::ack::StreamAcks;

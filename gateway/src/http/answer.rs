@@ -1,4 +1,8 @@
-//! Answers over HTTP: the sentence, its JSON form, and problems.
+//! Step 6 of the walk, over HTTP: what the client is told.
+//!
+//! In: a record that is durable, or a refusal. Out: the sentence, its JSON form, or a problem
+//! (RFC 9457). Promises: 202 only for a durable record; a problem carries the contract's reason,
+//! and `Retry-After` where the same record may be taken later.
 
 use crate::pipeline::Accepted;
 use axum::body::Body;

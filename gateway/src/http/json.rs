@@ -1,4 +1,7 @@
-//! A body as one JSON value, looked at without being built.
+//! Step 1 of the walk, over HTTP: a body as one JSON value, looked at without being built.
+//!
+//! In: the bytes of a body. Out: those of its one value, and the texts that pointers find in it.
+//! Promises: the value's bytes are not touched; what is no single value, or a list, is refused.
 
 use bytes::Bytes;
 use cloudsync::ErrorReason;

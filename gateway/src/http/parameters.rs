@@ -1,4 +1,7 @@
-//! What a request says beside its body: the request id and the key.
+//! Step 1 of the walk, over HTTP: what a request says beside its body.
+//!
+//! In: the query and the headers. Out: where the request id and the key come from. Promises: what
+//! is unknown, said twice or not readable is refused, never passed over.
 //!
 //! `Idempotency-Key: ID` or `?id-pointer=/pointer`; `?key=KEY` or `?key-pointer=/pointer`.
 

@@ -1,5 +1,8 @@
 //! One batch on its way, and the table that leads from a record's delivery report to it.
 //!
+//! In: a delivery report for each record. Out: the fate of all, told once. Promises: what the
+//! flight holds, room and share, is given back when the last record has its fate, and not before.
+//!
 //! A record carries one number through librdkafka: the batch's place in the table and its own
 //! place in the batch. So a record costs no allocation, no counter of references and no wake-up;
 //! the batch costs one of each.

@@ -1,12 +1,16 @@
-//! Into the log: a batch of records in, one result for each of them out.
+//! Step 5 of the walk: into the log.
 //!
-//! Promises: `Ok` is given only for a record that all in-sync copies hold (`acks=all`,
-//! idempotent); what is not acknowledged within 30 s is given back as [`ProduceError`]. The caller
-//! is woken once a batch, not once a record. A full queue makes the caller wait; it is never an
-//! error. Dropping the future leaves what was queued on its way and frees its room when it ends.
+//! In: a batch of records for one topic. Out: for each of them that the log has it, and where if
+//! the log said so, or the error. Promises: `Ok` is given only for a record that all in-sync
+//! copies hold (`acks=all`, idempotent); what is not acknowledged within 30 s is given back as
+//! [`ProduceError`]; batches reach a partition in the order of the calls; a full queue makes the
+//! caller wait and is never an error; dropping the future leaves what was queued on its way, and
+//! its room and share taken, until the log has answered. The caller is woken once a batch, not
+//! once a record.
 //!
-//! `send` brings a batch into librdkafka's queue; `native` owns librdkafka's producer and makes it
-//! anew after a fatal error; `flight` is one batch on its way; `room` bounds what is on its way.
+//! `send` brings a batch into librdkafka's queue, `room` bounds what is on its way and keeps the
+//! order, `flight` is one batch on its way, `native` owns librdkafka's producer and makes it anew
+//! after a fatal error, `place` tells where a record lies.
 
 pub(crate) mod flight;
 pub(crate) mod native;

@@ -1,5 +1,8 @@
 //! librdkafka's producer, and another one after a fatal error.
 //!
+//! In: records, each with its number. Out: a report for each one that was queued. Promises: every
+//! queued record is reported, also when its producer ends.
+//!
 //! An idempotent producer that can no longer prove the order of its records ends for good. What
 //! it still held ends as unavailable, a new one takes its place, at most once a second.
 

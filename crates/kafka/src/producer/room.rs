@@ -1,6 +1,8 @@
-//! How much may be on its way: records and bytes, below librdkafka's own limits, so that its
-//! queue is never found full. And the door: one batch after the other, in the order in which they
-//! came, each one whole.
+//! How much may be on its way, and whose turn it is.
+//!
+//! In: batches that want to be queued. Out: a [`Turn`] for one at a time, a [`Permit`] for each of
+//! its chunks. Promises: records and bytes stay below librdkafka's own limits, so that its queue
+//! is never found full; batches go in whole, in the order in which they came.
 
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

@@ -1,4 +1,8 @@
 //! One batch into librdkafka's queue, in chunks for which there is room.
+//!
+//! In: a batch, and what its caller wants to be held. Out: a flight for each chunk. Promises: a
+//! batch is queued, or stands in line, when the call returns; no other one comes between two of
+//! its chunks; dropped early, what is not queued ends as unavailable.
 
 use super::flight::{Flight, Held, Share, Ticket};
 use super::native::{Live, Sent};
