@@ -1,11 +1,11 @@
 //! Step 5 of the walk: into the log.
 //!
 //! In: a batch. Out: for each of its records that the log acknowledged it (acks=all), and where it
-//! lies if the log said so, or the error. Promises: one answer a record, in the order of the batch, within
-//! [`PRODUCE_DEADLINE`]; the records of two batches that are produced one after the other reach a
-//! partition in that order; a batch holds its share of the gateway's limits until the log has
-//! answered, whoever waits for it, and those limits are below the producer's
-//! ([`within_the_queue`]), so it waits for no room there.
+//! lies if the log said so, or the error. Promises: one answer a record, in the order of the batch,
+//! within [`PRODUCE_DEADLINE`]; the records of two batches that are produced one after the other
+//! reach a partition in that order; a batch holds its share of the gateway's limits until the log
+//! has answered, whoever waits for it. Those limits are below the producer's
+//! ([`within_the_queue`]), so as a rule nothing waits for room there, and what does stands in line.
 
 use crate::admit::Share;
 use crate::batch::Batch;
