@@ -1,7 +1,7 @@
 //! librdkafka clients with short waits, and what tests ask of them.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(crate) fn on_disk(dir: &std::path::Path) -> BrokerConfig {
     }
 }
 
-pub(crate) fn config(address: SocketAddr) -> ClientConfig {
+pub(crate) fn config(address: impl Display) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", address.to_string())
@@ -49,21 +49,27 @@ pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-pub(crate) fn admin(address: SocketAddr) -> AdminClient<DefaultClientContext> {
+pub(crate) fn admin(address: impl Display) -> AdminClient<DefaultClientContext> {
     AdminClient::from_config(&config(address)).unwrap()
 }
 
-pub(crate) fn create(address: SocketAddr, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+pub(crate) fn create(
+    address: impl Display,
+    name: &str,
+    partitions: i32,
+    settings: &[(&str, &str)],
+) {
     try_create(address, name, partitions, settings).unwrap();
 }
 
 pub(crate) fn try_create(
-    address: SocketAddr,
+    address: impl Display,
     name: &str,
     partitions: i32,
     settings: &[(&str, &str)],
 ) -> Result<(), RDKafkaErrorCode> {
-    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    // The broker's own: 1 here, as many as there are nodes elsewhere.
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(-1));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
@@ -100,10 +106,17 @@ impl ProducerContext for Collect {
 pub(crate) struct Sender {
     pub(crate) producer: ThreadedProducer<Collect>,
     pub(crate) delivered: Collect,
+    topic: String,
 }
 
 impl Sender {
-    pub(crate) fn new(address: SocketAddr, settings: &[(&str, &str)]) -> Self {
+    /// To [`TOPIC`].
+    pub(crate) fn new(address: impl Display, settings: &[(&str, &str)]) -> Self {
+        Self::to(address, TOPIC, settings)
+    }
+
+    /// To a topic of [`PARTITIONS`].
+    pub(crate) fn to(address: impl Display, topic: &str, settings: &[(&str, &str)]) -> Self {
         let delivered = Collect::default();
         let mut config = config(address);
         config
@@ -120,6 +133,7 @@ impl Sender {
         Self {
             producer,
             delivered,
+            topic: topic.to_owned(),
         }
     }
 
@@ -128,7 +142,7 @@ impl Sender {
         let payload = format!("{number} {}", "x".repeat(100));
         let key = number.to_string();
         let partition = i32::try_from(number % PARTITIONS as u64).unwrap();
-        let record = BaseRecord::with_opaque_to(TOPIC, Box::new(number))
+        let record = BaseRecord::with_opaque_to(&self.topic, Box::new(number))
             .payload(&payload)
             .key(&key)
             .partition(partition);
@@ -161,7 +175,7 @@ pub(crate) fn number_of(message: &impl Message) -> u64 {
 }
 
 pub(crate) fn consumer(
-    address: SocketAddr,
+    address: impl Display,
     group: &str,
     settings: &[(&str, &str)],
 ) -> BaseConsumer {
@@ -193,12 +207,21 @@ pub(crate) fn next(consumer: &BaseConsumer) -> rdkafka::message::BorrowedMessage
 }
 
 /// Reads the whole topic without a group: number → place.
-pub(crate) fn read_all(address: SocketAddr, expected: usize) -> Vec<(u64, i32, i64)> {
+pub(crate) fn read_all(address: impl Display, expected: usize) -> Vec<(u64, i32, i64)> {
+    read_topic(address, TOPIC, expected)
+}
+
+/// Reads a topic of [`PARTITIONS`] without a group: number → place.
+pub(crate) fn read_topic(
+    address: impl Display,
+    topic: &str,
+    expected: usize,
+) -> Vec<(u64, i32, i64)> {
     let consumer = consumer(address, "reader", &[("enable.partition.eof", "true")]);
     let mut list = rdkafka::TopicPartitionList::new();
     for partition in 0..PARTITIONS {
         let offset = rdkafka::Offset::Beginning;
-        list.add_partition_offset(TOPIC, partition, offset).unwrap();
+        list.add_partition_offset(topic, partition, offset).unwrap();
     }
     consumer.assign(&list).unwrap();
     let deadline = Instant::now() + LIMIT;

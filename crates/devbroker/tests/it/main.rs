@@ -7,6 +7,7 @@
 
 mod child;
 mod client;
+mod conformance;
 mod flow;
 mod groups;
 mod measure;
