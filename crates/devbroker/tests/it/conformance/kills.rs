@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use super::target::Target;
 use crate::client::{LIMIT, PARTITIONS, Sender, assert_once, consumer, create, read_topic};
@@ -23,7 +24,7 @@ pub(super) fn state_survives(target: &Target) {
     target.kill(0);
     target.revive();
     let reader = consumer(address, "state", &[]);
-    let committed = reader.committed_offsets(list, LIMIT).unwrap();
+    let committed = committed(&reader, &list);
     assert_eq!(committed.elements()[0].offset(), Offset::Offset(42));
     assert_eq!(committed.elements()[0].metadata(), "batch 77aa");
     let places = sender.send_all(1_200..2_400);
@@ -33,6 +34,17 @@ pub(super) fn state_survives(target: &Target) {
         "right behind the records before the kill"
     );
     assert_once(&read_topic(address, "state", 2_400), 0..2_400);
+}
+
+/// What is committed; a coordinator that has just come back is waited for.
+fn committed(reader: &BaseConsumer, list: &TopicPartitionList) -> TopicPartitionList {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        match reader.committed_offsets(list.clone(), LIMIT) {
+            Ok(committed) => return committed,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    }
 }
 
 pub(super) fn mid_produce(target: &Target) {
