@@ -4,6 +4,11 @@
 //! which is said; where `CI=true` they fail. Each target's cases run one after another, so that
 //! the target ends with its test, and are counted.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the cases are counted for whoever runs them"
+)]
+
 mod groups;
 mod kills;
 mod records;
@@ -11,9 +16,8 @@ mod target;
 mod topics;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
-
 use target::Target;
+use tokio::time::Instant;
 
 type Case = (&'static str, fn(&Target));
 
