@@ -154,6 +154,9 @@ fn check(config: &BrokerConfig) -> Result<(), BrokerError> {
     if config.max_connections == 0 {
         return out_of_range("max_connections", config.max_connections.to_string());
     }
+    if config.stall_timeout.is_zero() {
+        return out_of_range("stall_timeout", format!("{:?}", config.stall_timeout));
+    }
     if let Fsync::Every(interval) = config.fsync
         && interval.is_zero()
     {

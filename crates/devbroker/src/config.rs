@@ -20,9 +20,14 @@ pub struct BrokerConfig {
     pub max_message_bytes: usize,
     /// Largest request frame in bytes. Default 100 MiB (Kafka's).
     pub max_frame_bytes: usize,
-    /// Bytes of requests held in memory at once, over all connections; at least one frame always
-    /// fits. Default 256 MiB.
+    /// Bytes of requests and answers held in memory at once, over all connections, beside those
+    /// of at most 64 KiB. One largest frame and eight ordinary requests and answers (of one batch)
+    /// always fit. Default 256 MiB.
     pub max_buffered_bytes: usize,
+    /// A client that neither sends more of a frame it began nor takes more of its answer is cut
+    /// off after this time; after 5 s at most while others wait for the memory it holds. Default
+    /// 60 s.
+    pub stall_timeout: Duration,
     /// Open connections; one more is closed at once. Default 1,024.
     pub max_connections: usize,
     /// Bytes of records that [`Storage::Memory`] holds; then producers get a storage error.
@@ -48,6 +53,7 @@ impl Default for BrokerConfig {
             max_message_bytes: 1_048_588,
             max_frame_bytes: 100 << 20,
             max_buffered_bytes: 256 << 20,
+            stall_timeout: Duration::from_secs(60),
             max_connections: 1_024,
             memory_limit: 2 << 30,
             first_join_delay: Duration::from_millis(100),

@@ -13,6 +13,7 @@ mod broker;
 mod config;
 mod error;
 
+mod budget;
 mod node;
 mod server;
 

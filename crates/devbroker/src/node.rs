@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use uuid::Uuid;
 
+use crate::budget::Budget;
 use crate::config::{BrokerConfig, Fsync, Storage};
 use crate::error::{BrokerError, Damage};
 use crate::groups::Coordinator;
@@ -27,6 +28,8 @@ pub(crate) struct Node {
     pub(crate) max_message_bytes: usize,
     /// Whether an acknowledgement waits for the disk.
     pub(crate) sync_always: bool,
+    /// Memory for requests and answers.
+    pub(crate) budget: Budget,
     pub(crate) topics: Topics,
     pub(crate) offsets: Offsets,
     pub(crate) groups: Coordinator,
@@ -78,6 +81,7 @@ impl Node {
             log_id: opened.log_id,
             max_message_bytes: config.max_message_bytes,
             sync_always,
+            budget: Budget::new(config),
             topics: opened.topics,
             offsets: opened.offsets,
             groups: Coordinator::new(config.first_join_delay),

@@ -11,20 +11,33 @@ use kafka_protocol::messages::{FetchRequest, FetchResponse};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::budget::Room;
 use crate::log::{Partition, ReadError};
 use crate::node::Node;
 
 /// Bytes of records in one answer, whatever the client asks for (Kafka's `fetch.max.bytes`).
 const MAX_BYTES: usize = 55 << 20;
 const MAX_WAIT_MS: i32 = 300_000;
+/// Topics and partitions of a request that may wait that long; one that takes more memory may not.
+const MAX_WAITING: usize = 1_000;
+/// How long a request for more than that waits.
+const SHORT_WAIT_MS: i32 = 100;
+/// Bytes that a topic or partition takes in an answer beside its records.
+const AROUND_RECORDS: usize = 128;
 
-/// Answers once the wanted bytes are there or the wait is over. `reader` is this connection's bell.
+/// Answers once the wanted bytes are there or the wait is over, with the room that the answer
+/// takes. `reader` is this connection's bell.
 pub(crate) async fn handle(
     node: &Node,
     reader: &Arc<Notify>,
     request: FetchRequest,
-) -> FetchResponse {
-    let wait = u64::from(request.max_wait_ms.clamp(0, MAX_WAIT_MS).unsigned_abs());
+) -> (FetchResponse, Room) {
+    let longest = if elements(&request) > MAX_WAITING {
+        SHORT_WAIT_MS
+    } else {
+        MAX_WAIT_MS
+    };
+    let wait = u64::from(request.max_wait_ms.clamp(0, longest).unsigned_abs());
     let deadline = Instant::now() + Duration::from_millis(wait);
     while !is_enough(node, &request) {
         // Heard from here on: what comes between the look before and this is seen by the next.
@@ -37,7 +50,65 @@ pub(crate) async fn handle(
             break;
         }
     }
-    read(node, &request)
+    read_within_budget(node, &request).await
+}
+
+fn elements(request: &FetchRequest) -> usize {
+    let topics = request.topics.iter();
+    let partitions: usize = topics.map(|topic| topic.partitions.len()).sum();
+    partitions + request.topics.len() + request.forgotten_topics_data.len()
+}
+
+/// Reads as much as there is room for, at least one batch.
+async fn read_within_budget(node: &Node, request: &FetchRequest) -> (FetchResponse, Room) {
+    let around = elements(request) * AROUND_RECORDS;
+    let room = node
+        .budget
+        .for_answer(around + readable(node, request))
+        .await;
+    let limit = room.bytes().saturating_sub(around);
+    let response = read(node, request, limit);
+    let partitions = response
+        .responses
+        .iter()
+        .flat_map(|topic| &topic.partitions);
+    let records: usize = partitions
+        .map(|partition| partition.records.as_ref().map_or(0, Bytes::len))
+        .sum();
+    if records <= limit {
+        return (response, room.shrink_to(around + records));
+    }
+    // A single batch, larger than what was asked for.
+    drop((response, room));
+    let ordinary = node.budget.ordinary();
+    let room = if around + records <= ordinary {
+        node.budget.for_answer(ordinary).await
+    } else {
+        node.budget.for_large().await
+    };
+    (read(node, request, 0), room)
+}
+
+/// About how many bytes of records the answer would have, were there room for all.
+fn readable(node: &Node, request: &FetchRequest) -> usize {
+    let most = usize::try_from(request.max_bytes)
+        .unwrap_or(0)
+        .min(MAX_BYTES);
+    let mut found = 0;
+    for (wanted, partition) in wanted(node, request) {
+        let stored = partition.and_then(|it| it.log().readable(wanted.fetch_offset).ok());
+        let stored = usize::try_from(stored.unwrap_or(0)).unwrap_or(usize::MAX);
+        // The first one comes whatever its size, which is that of an ordinary answer, mostly.
+        found += stored.min(
+            usize::try_from(wanted.partition_max_bytes)
+                .unwrap_or(0)
+                .max(1),
+        );
+        if found >= most {
+            return most;
+        }
+    }
+    found
 }
 
 fn wanted<'a>(
@@ -82,10 +153,8 @@ fn is_enough(node: &Node, request: &FetchRequest) -> bool {
     false
 }
 
-fn read(node: &Node, request: &FetchRequest) -> FetchResponse {
-    let mut left = usize::try_from(request.max_bytes)
-        .unwrap_or(0)
-        .min(MAX_BYTES);
+fn read(node: &Node, request: &FetchRequest, limit: usize) -> FetchResponse {
+    let mut left = usize::try_from(request.max_bytes).unwrap_or(0).min(limit);
     let mut nothing_yet = true;
     let mut responses = Vec::new();
     for topic in &request.topics {

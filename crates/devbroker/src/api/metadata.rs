@@ -1,5 +1,7 @@
 //! Metadata and FindCoordinator: this one node, the log id as cluster id, the topics.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -29,6 +31,9 @@ pub(crate) fn handle(node: &Node, request: MetadataRequest, version: i16) -> Met
             .collect(),
         Some(wanted) => {
             let names = wanted.into_iter().filter_map(|topic| topic.name);
+            // Each once, as Kafka does: the answer is no larger than that about all topics.
+            let names: BTreeSet<TopicName> = names.collect();
+            let names = names.into_iter();
             names.map(|name| find(node, name)).collect()
         }
     };

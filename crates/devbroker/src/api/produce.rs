@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
-use kafka_protocol::messages::{ProduceRequest, ProduceResponse};
+use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 
 use super::text;
 use crate::log::batch::{self, BatchFault};
@@ -51,8 +51,9 @@ pub(crate) async fn handle(node: &Node, request: ProduceRequest) -> Option<Produ
             }));
             partitions.push(response);
         }
+        // Copied: an answer that waits holds nothing of the frame.
         let response = TopicProduceResponse::default()
-            .with_name(data.name)
+            .with_name(TopicName(text(data.name.as_str())))
             .with_partition_responses(partitions);
         responses.push(response);
     }

@@ -1,6 +1,6 @@
 //! ListGroups, DescribeGroups, DeleteGroups: what tools ask about groups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -56,8 +56,9 @@ pub(crate) fn describe(
     request: DescribeGroupsRequest,
     version: i16,
 ) -> DescribeGroupsResponse {
-    let groups = request
-        .groups
+    // Each once: the answer is no larger than that about all groups.
+    let ids: BTreeSet<GroupId> = request.groups.into_iter().collect();
+    let groups = ids
         .into_iter()
         .map(|id| describe_one(node, id, version))
         .collect();

@@ -6,26 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::Limits;
 use super::dispatch::{self, RequestError};
+use super::incoming::Incoming;
+use crate::budget::{Room, SMALL};
 use crate::node::Node;
 
 /// A connection that asks for nothing this long is closed (Kafka's `connections.max.idle.ms`).
 const IDLE: Duration = Duration::from_secs(600);
-/// A frame begun must be there whole within this time, an answer must be taken within it.
-const TRANSFER: Duration = Duration::from_secs(60);
-/// Bytes a buffer permit stands for.
-const PERMIT_BYTES: usize = 1 << 10;
-/// Frames up to this size are not counted against the shared buffer: a client that stalls in a
-/// large frame must not keep others from their small ones.
-const SMALL_FRAME: usize = 64 << 10;
-/// Steps in which a large frame takes its part of the shared buffer, as its bytes come.
-const STEP: usize = 1 << 20;
+/// Of a frame with room of its own, so much must come for the client to count as live.
+const STEP: usize = 256 << 10;
+/// The same for a frame that is alone with its size, while others wait for their turn.
+const LARGE_STEP: usize = 1 << 20;
 
 /// One client's connection.
 pub(super) struct Connection {
@@ -33,7 +29,6 @@ pub(super) struct Connection {
     peer: SocketAddr,
     /// Rings when there may be something to fetch.
     bell: Arc<Notify>,
-    buffers: Arc<Semaphore>,
     limits: Limits,
 }
 
@@ -42,6 +37,8 @@ pub(super) struct Connection {
 enum Ended {
     #[error("frame of {size} bytes")]
     FrameSize { size: i32 },
+    #[error("frame of {length} bytes is no produce request")]
+    LargeFrame { length: usize },
     #[error("request refused")]
     Request(#[from] RequestError),
     #[error("transfer timed out")]
@@ -50,23 +47,12 @@ enum Ended {
     Io(#[from] io::Error),
 }
 
-/// Permits for this many bytes.
-pub(super) fn permits(bytes: usize) -> usize {
-    (bytes / PERMIT_BYTES + 1).min(Semaphore::MAX_PERMITS)
-}
-
 impl Connection {
-    pub(super) fn new(
-        node: Arc<Node>,
-        peer: SocketAddr,
-        buffers: Arc<Semaphore>,
-        limits: Limits,
-    ) -> Self {
+    pub(super) fn new(node: Arc<Node>, peer: SocketAddr, limits: Limits) -> Self {
         Self {
             node,
             peer,
             bell: Arc::new(Notify::new()),
-            buffers,
             limits,
         }
     }
@@ -80,9 +66,8 @@ impl Connection {
     }
 
     async fn answer_all(&self, socket: TcpStream) -> Result<(), Ended> {
-        socket.set_nodelay(true)?;
-        let mut socket = BufReader::with_capacity(16 << 10, socket);
-        while let Ok(size) = timeout(IDLE, read_size(&mut socket)).await {
+        let mut incoming = Incoming::new(socket)?;
+        while let Ok(size) = timeout(IDLE, incoming.size()).await {
             let Some(size) = size? else {
                 return Ok(());
             };
@@ -90,57 +75,54 @@ impl Connection {
                 .ok()
                 .filter(|length| *length <= self.limits.frame_bytes)
                 .ok_or(Ended::FrameSize { size })?;
-            let (frame, permit) = timeout(TRANSFER, self.read_frame(&mut socket, length))
-                .await
-                .map_err(|_| Ended::TimedOut)??;
-            let answer = dispatch::answer(&self.node, &self.bell, self.peer, frame).await?;
-            drop(permit);
-            if let Some(answer) = answer {
-                timeout(TRANSFER, socket.write_all(&answer))
-                    .await
-                    .map_err(|_| Ended::TimedOut)??;
+            let (frame, room) = self.read_frame(&mut incoming, length).await?;
+            let answer = dispatch::answer(&self.node, &self.bell, self.peer, frame, room).await?;
+            if let Some((answer, room)) = answer {
+                let mut rest = &answer[..];
+                while !rest.is_empty() {
+                    let written = step(&room, incoming.write(rest)).await?;
+                    rest = &rest[written..];
+                }
             }
         }
         Ok(())
     }
 
-    /// Reads a frame's bytes; room for them is taken as they come.
+    /// Reads a frame's bytes; a large one has to get room first, and begins before that.
     async fn read_frame(
         &self,
-        socket: &mut BufReader<TcpStream>,
+        incoming: &mut Incoming,
         length: usize,
-    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Ended> {
-        let mut permit: Option<SemaphorePermit<'_>> = None;
-        let mut frame = BytesMut::with_capacity(length.min(SMALL_FRAME));
-        let mut socket = socket.take(length as u64);
-        while frame.len() < length {
-            if frame.len() == frame.capacity() {
-                let step = STEP.min(length - frame.len());
-                let more = u32::try_from(permits(step)).unwrap_or(u32::MAX);
-                let more = self
-                    .buffers
-                    .acquire_many(more)
-                    .await
-                    .map_err(io::Error::other)?;
-                match &mut permit {
-                    Some(permit) => permit.merge(more),
-                    None => permit = Some(more),
-                }
-                frame.reserve(step);
-            }
-            if socket.read_buf(&mut frame).await? == 0 {
-                return Err(Ended::Io(io::ErrorKind::UnexpectedEof.into()));
-            }
+    ) -> Result<(Bytes, Room), Ended> {
+        let first = length.min(SMALL);
+        let mut frame = BytesMut::with_capacity(first);
+        let small = self.node.budget.small();
+        step(&small, incoming.fill(&mut frame, first)).await?;
+        if frame.len() == length {
+            return Ok((frame.freeze(), small));
         }
-        Ok((frame.freeze(), permit))
+        let budget = &self.node.budget;
+        let is_large = length > budget.ordinary();
+        // All others answer about less than that, or wait long; neither may take the turn.
+        if is_large && !dispatch::is_produce(&frame) {
+            return Err(Ended::LargeFrame { length });
+        }
+        let room = budget.for_request(length).await;
+        frame.reserve(length - first);
+        let step_bytes = if is_large { LARGE_STEP } else { STEP };
+        while frame.len() < length {
+            let next = length.min(frame.len() + step_bytes);
+            step(&room, incoming.fill(&mut frame, next)).await?;
+        }
+        Ok((frame.freeze(), room))
     }
 }
 
-/// The size of the next frame; `None` when the client has closed.
-async fn read_size(socket: &mut BufReader<TcpStream>) -> io::Result<Option<i32>> {
-    match socket.read_i32().await {
-        Ok(size) => Ok(Some(size)),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(error),
+/// One step of a transfer, for as long as `room` has patience with it.
+async fn step<T>(room: &Room, step: impl Future<Output = io::Result<T>>) -> Result<T, Ended> {
+    tokio::select! {
+        biased;
+        done = step => Ok(done?),
+        () = room.patience() => Err(Ended::TimedOut),
     }
 }

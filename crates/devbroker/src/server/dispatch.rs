@@ -17,6 +17,7 @@ use super::shape::{self, ShapeError};
 use crate::api::{
     configs, fetch, groups, init_producer, list_offsets, metadata, offsets, produce, tools, topics,
 };
+use crate::budget::Room;
 use crate::node::Node;
 
 /// What is answered: key, lowest and highest version.
@@ -58,15 +59,30 @@ pub(super) enum RequestError {
     Decode { what: &'static str, detail: String },
     #[error("answer cannot be encoded: {detail}")]
     Encode { detail: String },
+    #[error("no room for an answer of {size} bytes")]
+    Room { size: usize },
 }
 
-/// Answers one request frame. `None` where the client wants no answer.
+/// The frame of an answer, with the room it takes.
+type Answer = Result<Option<(Bytes, Room)>, RequestError>;
+
+/// Whether a frame of which not all may be there yet is for Produce.
+pub(super) fn is_produce(frame: &[u8]) -> bool {
+    is_for(ApiKey::Produce, frame)
+}
+
+fn is_for(api: ApiKey, frame: &[u8]) -> bool {
+    frame.starts_with(&(api as i16).to_be_bytes())
+}
+
+/// Answers one request frame, whose bytes are in `room`. `None` where the client wants no answer.
 pub(super) async fn answer(
     node: &Node,
     bell: &Arc<Notify>,
     peer: SocketAddr,
     mut frame: Bytes,
-) -> Result<Option<Bytes>, RequestError> {
+    room: Room,
+) -> Answer {
     let start: [u8; 4] = *frame.first_chunk().ok_or(RequestError::Short)?;
     let [key, version] = [[start[0], start[1]], [start[2], start[3]]].map(i16::from_be_bytes);
     let unsupported = RequestError::Unsupported { key, version };
@@ -79,7 +95,8 @@ pub(super) async fn answer(
         // The one case with an answer (KIP-511): version 0, an error, and what is supported.
         let header: RequestHeader = decode(&mut frame, header_version, "header")?;
         let refused = api_versions(0).with_error_code(ResponseError::UnsupportedVersion.code());
-        return encode(api, 0, header.correlation_id, &refused).map(Some);
+        let refused = encode(api, 0, header.correlation_id, &refused)?;
+        return Ok(Some((refused, room)));
     }
     shape::check(api, version, header_version, &frame)?;
     let header: RequestHeader = decode(&mut frame, header_version, "header")?;
@@ -89,6 +106,7 @@ pub(super) async fn answer(
         version,
         header,
         body: frame,
+        room,
     };
     match api {
         ApiKey::Produce => request.produce().await,
@@ -96,7 +114,19 @@ pub(super) async fn answer(
         ApiKey::JoinGroup => request.join(peer).await,
         ApiKey::SyncGroup => request.sync().await,
         ApiKey::OffsetCommit => request.commit().await,
-        _ => request.answer_at_once(),
+        ApiKey::Heartbeat
+        | ApiKey::LeaveGroup
+        | ApiKey::FindCoordinator
+        | ApiKey::InitProducerId
+        | ApiKey::ApiVersions => {
+            let room = request.small_room();
+            request.answer_at_once(room)
+        }
+        _ => {
+            // Before the answer is put together: what it is made of takes memory as well.
+            let room = node.budget.for_answer(node.budget.ordinary()).await;
+            request.answer_at_once(room)
+        }
     }
 }
 
@@ -112,110 +142,154 @@ struct Request<'a> {
     version: i16,
     header: RequestHeader,
     body: Bytes,
+    room: Room,
 }
-
-type Answer = Result<Option<Bytes>, RequestError>;
 
 impl Request<'_> {
     fn body<T: Decodable>(&mut self) -> Result<T, RequestError> {
         decode(&mut self.body, self.version, "body")
     }
 
-    fn encode(&self, response: &impl Encodable) -> Answer {
-        encode(self.api, self.version, self.header.correlation_id, response).map(Some)
+    fn small_room(&self) -> Room {
+        self.node.budget.small()
+    }
+
+    /// Gives the frame back, which nothing may hold any more.
+    fn release(&mut self) {
+        self.body = Bytes::new();
+        self.room = self.small_room();
+    }
+
+    /// The answer, in `room` if it fits there.
+    fn encode(&self, response: &impl Encodable, room: Room) -> Answer {
+        let answer = |room: Room| {
+            let (api, version) = (self.api, self.version);
+            let bytes = encode(api, version, self.header.correlation_id, response)?;
+            let room = room.shrink_to(bytes.len());
+            Ok(Some((bytes, room)))
+        };
+        let size = self.size_of(response)?;
+        if size <= room.bytes() {
+            return answer(room);
+        }
+        drop(room);
+        let large = self.node.budget.try_large();
+        let large = large.filter(|large| size <= large.bytes());
+        answer(large.ok_or(RequestError::Room { size })?)
+    }
+
+    /// The answer, once there is room for it.
+    async fn encode_in_time(&self, response: &impl Encodable) -> Answer {
+        let wanted = self.size_of(response)?;
+        let room = self.node.budget.for_answer(wanted).await;
+        self.encode(response, room)
+    }
+
+    fn size_of(&self, response: &impl Encodable) -> Result<usize, RequestError> {
+        let size = response.compute_size(self.version);
+        size.map(|size| size + ANSWER_ROOM)
+            .map_err(|error| RequestError::Encode {
+                detail: error.to_string(),
+            })
     }
 
     async fn produce(mut self) -> Answer {
         let request = self.body()?;
-        match produce::handle(self.node, request).await {
-            Some(response) => self.encode(&response),
+        let response = produce::handle(self.node, request).await;
+        self.release();
+        match response {
+            Some(response) => self.encode_in_time(&response).await,
             None => Ok(None),
         }
     }
 
     async fn fetch(mut self, bell: &Arc<Notify>) -> Answer {
         let request = self.body()?;
-        self.encode(&fetch::handle(self.node, bell, request).await)
+        let (response, room) = fetch::handle(self.node, bell, request).await;
+        self.encode(&response, room)
     }
 
     async fn join(mut self, peer: SocketAddr) -> Answer {
         let request = self.body()?;
         let client_id = self.header.client_id.clone();
-        self.encode(&groups::join(self.node, request, self.version, client_id, peer).await)
+        let response = groups::join(self.node, request, self.version, client_id, peer).await;
+        self.encode_in_time(&response).await
     }
 
     async fn sync(mut self) -> Answer {
         let request = self.body()?;
-        self.encode(&groups::sync(self.node, request).await)
+        let response = groups::sync(self.node, request).await;
+        self.encode_in_time(&response).await
     }
 
     async fn commit(mut self) -> Answer {
         let request = self.body()?;
-        self.encode(&offsets::commit(self.node, request).await)
+        let response = offsets::commit(self.node, request).await;
+        self.encode_in_time(&response).await
     }
 
-    fn answer_at_once(mut self) -> Answer {
+    fn answer_at_once(mut self, room: Room) -> Answer {
         let (node, version) = (self.node, self.version);
         match self.api {
-            ApiKey::ApiVersions => self.encode(&api_versions(version)),
+            ApiKey::ApiVersions => self.encode(&api_versions(version), room),
             ApiKey::ListOffsets => {
                 let request = self.body()?;
-                self.encode(&list_offsets::handle(node, request, version))
+                self.encode(&list_offsets::handle(node, request, version), room)
             }
             ApiKey::Metadata => {
                 let request = self.body()?;
-                self.encode(&metadata::handle(node, request, version))
+                self.encode(&metadata::handle(node, request, version), room)
             }
             ApiKey::FindCoordinator => {
                 let request = self.body()?;
-                self.encode(&metadata::find_coordinator(node, &request))
+                self.encode(&metadata::find_coordinator(node, &request), room)
             }
             ApiKey::CreateTopics => {
                 let request = self.body()?;
-                self.encode(&topics::create(node, request))
+                self.encode(&topics::create(node, request), room)
             }
             ApiKey::DeleteTopics => {
                 let request = self.body()?;
-                self.encode(&topics::delete(node, request, version))
+                self.encode(&topics::delete(node, request, version), room)
             }
             ApiKey::DescribeConfigs => {
                 let request = self.body()?;
-                self.encode(&configs::handle(node, request))
+                self.encode(&configs::handle(node, request), room)
             }
             ApiKey::InitProducerId => {
                 let request = self.body()?;
-                self.encode(&init_producer::handle(node, &request))
+                self.encode(&init_producer::handle(node, &request), room)
             }
-            _ => self.answer_about_groups(),
+            _ => self.answer_about_groups(room),
         }
     }
 
-    fn answer_about_groups(mut self) -> Answer {
+    fn answer_about_groups(mut self, room: Room) -> Answer {
         let (node, version) = (self.node, self.version);
         match self.api {
             ApiKey::Heartbeat => {
                 let request = self.body()?;
-                self.encode(&groups::heartbeat(node, &request))
+                self.encode(&groups::heartbeat(node, &request), room)
             }
             ApiKey::LeaveGroup => {
                 let request = self.body()?;
-                self.encode(&groups::leave(node, &request, version))
+                self.encode(&groups::leave(node, &request, version), room)
             }
             ApiKey::OffsetFetch => {
                 let request = self.body()?;
-                self.encode(&offsets::fetch(node, request, version))
+                self.encode(&offsets::fetch(node, request, version), room)
             }
             ApiKey::ListGroups => {
                 let request = self.body()?;
-                self.encode(&tools::list(node, &request, version))
+                self.encode(&tools::list(node, &request, version), room)
             }
             ApiKey::DescribeGroups => {
                 let request = self.body()?;
-                self.encode(&tools::describe(node, request, version))
+                self.encode(&tools::describe(node, request, version), room)
             }
             ApiKey::DeleteGroups => {
                 let request = self.body()?;
-                self.encode(&tools::delete(node, request))
+                self.encode(&tools::delete(node, request), room)
             }
             other => Err(RequestError::Unsupported {
                 key: other as i16,

@@ -4,6 +4,8 @@
 //! closed. All of it runs on one thread of its own, so that file work stalls no one else.
 
 mod connection;
+mod incoming;
+
 mod dispatch;
 mod layout;
 mod shape;
@@ -13,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,7 +31,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     frame_bytes: usize,
-    buffered_bytes: usize,
     connections: usize,
     /// Time between background syncs.
     sync_interval: Duration,
@@ -40,7 +40,6 @@ impl Limits {
     pub(crate) fn of(config: &BrokerConfig) -> Self {
         Self {
             frame_bytes: config.max_frame_bytes,
-            buffered_bytes: config.max_buffered_bytes.max(config.max_frame_bytes),
             connections: config.max_connections,
             sync_interval: match config.fsync {
                 // What needs no acknowledgement (deleted offsets) still gets to the disk.
@@ -82,7 +81,6 @@ async fn accept(
     stop: &CancellationToken,
     connections: &TaskTracker,
 ) {
-    let buffers = Arc::new(Semaphore::new(connection::permits(limits.buffered_bytes)));
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -96,7 +94,7 @@ async fn accept(
             tracing::debug!(%peer, limit = limits.connections, "connection closed, too many");
             continue;
         }
-        let connection = Connection::new(Arc::clone(node), peer, Arc::clone(&buffers), limits);
+        let connection = Connection::new(Arc::clone(node), peer, limits);
         let stop = stop.clone();
         connections.spawn(async move {
             tokio::select! {

@@ -9,8 +9,9 @@ use kafka_protocol::messages::ApiKey;
 
 use super::layout::{self, Field, Kind};
 
-/// Array elements and tagged fields in one request.
-const MAX_ELEMENTS: u32 = 200_000;
+/// Array elements and tagged fields in one request: several times what names every partition there
+/// may be. Decoded, each takes some 100 bytes.
+const MAX_ELEMENTS: u32 = 20_000;
 
 /// Why a frame is not a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,7 @@
     reason = "a test ends at whatever it does not expect, in its helpers as well"
 )]
 
+mod attack;
 mod child;
 mod client;
 mod conformance;

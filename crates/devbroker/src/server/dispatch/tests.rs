@@ -57,7 +57,9 @@ async fn join(node: &Node) {
 }
 
 async fn ask(node: &Node, frame: Bytes) -> Result<Option<Bytes>, RequestError> {
-    answer(node, &Arc::new(Notify::new()), peer(), frame).await
+    let room = node.budget.small();
+    let answer = answer(node, &Arc::new(Notify::new()), peer(), frame, room).await?;
+    Ok(answer.map(|(bytes, _)| bytes))
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {

@@ -1,0 +1,66 @@
+//! A client's socket, with the few bytes that were read ahead.
+
+use std::io;
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Bytes that are read before they are asked for.
+const AHEAD: usize = 8 << 10;
+
+/// The socket of one connection.
+pub(super) struct Incoming {
+    socket: TcpStream,
+    ahead: BytesMut,
+}
+
+// === impl Incoming ===
+
+impl Incoming {
+    pub(super) fn new(socket: TcpStream) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        Ok(Self {
+            socket,
+            ahead: BytesMut::new(),
+        })
+    }
+
+    /// The size of the next frame; `None` when the client has closed.
+    pub(super) async fn size(&mut self) -> io::Result<Option<i32>> {
+        while self.ahead.len() < size_of::<i32>() {
+            if self.read_ahead().await? == 0 {
+                return Ok(None);
+            }
+        }
+        Ok(Some(self.ahead.get_i32()))
+    }
+
+    async fn read_ahead(&mut self) -> io::Result<usize> {
+        self.ahead.reserve(AHEAD - self.ahead.len());
+        let mut limited = (&mut self.ahead).limit(AHEAD);
+        self.socket.read_buf(&mut limited).await
+    }
+
+    /// Appends bytes to `frame` until it has `length`.
+    pub(super) async fn fill(&mut self, frame: &mut BytesMut, length: usize) -> io::Result<()> {
+        let missing = length.saturating_sub(frame.len());
+        frame.put(self.ahead.split_to(missing.min(self.ahead.len())));
+        let missing = length.saturating_sub(frame.len());
+        let mut socket = (&mut self.socket).take(missing as u64);
+        while frame.len() < length {
+            if socket.read_buf(frame).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes some of `bytes`, and says how many.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.socket.write(bytes).await? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            written => Ok(written),
+        }
+    }
+}
