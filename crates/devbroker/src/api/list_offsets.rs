@@ -1,6 +1,6 @@
-//! ListOffsets: the first offset, the next one, or the first at a time.
+//! ListOffsets: the first offset, the next one, the first at a time, or that of the latest time.
 //!
-//! By time, the answer is as fine as a batch: never behind the record asked for.
+//! By time, the answer is a record's, for which the one batch that holds it is decoded.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_response::{
@@ -14,6 +14,17 @@ use crate::node::Node;
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
+/// The record with the latest timestamp (KIP-734:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-734%3A+Improve+AdminClient.listOffsets+to+return+timestamp+and+offset+for+the+record+with+the+largest+timestamp>).
+const MAX_TIMESTAMP: i64 = -3;
+const MAX_TIMESTAMP_FROM: i16 = 7;
+/// With tiered storage, of which there is none (KIP-405:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-405%3A+Kafka+Tiered+Storage>): the first
+/// offset here, and the last one elsewhere.
+const EARLIEST_LOCAL: i64 = -4;
+const EARLIEST_LOCAL_FROM: i16 = 8;
+const LATEST_TIERED: i64 = -5;
+const LATEST_TIERED_FROM: i16 = 9;
 /// Lowest version whose answer has a leader epoch.
 const LEADER_EPOCH_FROM: i16 = 4;
 
@@ -30,7 +41,7 @@ pub(crate) fn handle(
             let found = node.topics.partition(&topic.name, wanted.partition_index);
             let (code, offset, timestamp) = match found {
                 None => (ResponseError::UnknownTopicOrPartition.code(), -1, -1),
-                Some(partition) => look_up(&partition, wanted.timestamp),
+                Some(partition) => look_up(&partition, wanted.timestamp, version),
             };
             let mut response = ListOffsetsPartitionResponse::default()
                 .with_partition_index(wanted.partition_index)
@@ -50,19 +61,23 @@ pub(crate) fn handle(
     ListOffsetsResponse::default().with_topics(topics)
 }
 
-fn look_up(partition: &Partition, timestamp: i64) -> (i16, i64, i64) {
+fn look_up(partition: &Partition, timestamp: i64, version: i16) -> (i16, i64, i64) {
     let log = partition.log();
-    match timestamp {
-        LATEST => (OK, log.high_watermark(), -1),
-        EARLIEST => (OK, log.start(), -1),
-        ..=-3 => (ResponseError::UnsupportedVersion.code(), -1, -1),
-        0.. => match log.find_timestamp(timestamp) {
-            Ok(Some((offset, timestamp))) => (OK, offset, timestamp),
-            Ok(None) => (OK, -1, -1),
-            Err(error) => {
-                tracing::error!(%error, "log could not be read");
-                (ResponseError::KafkaStorageError.code(), -1, -1)
-            }
-        },
+    let found = match timestamp {
+        LATEST => return (OK, log.high_watermark(), -1),
+        EARLIEST => return (OK, log.start(), -1),
+        EARLIEST_LOCAL if version >= EARLIEST_LOCAL_FROM => return (OK, log.start(), -1),
+        LATEST_TIERED if version >= LATEST_TIERED_FROM => return (OK, -1, -1),
+        MAX_TIMESTAMP if version >= MAX_TIMESTAMP_FROM => log.find_latest(),
+        ..=-3 => return (ResponseError::UnsupportedVersion.code(), -1, -1),
+        0.. => log.find_timestamp(timestamp),
+    };
+    match found {
+        Ok(Some((offset, timestamp))) => (OK, offset, timestamp),
+        Ok(None) => (OK, -1, -1),
+        Err(error) => {
+            tracing::error!(%error, "log could not be read");
+            (ResponseError::KafkaStorageError.code(), -1, -1)
+        }
     }
 }

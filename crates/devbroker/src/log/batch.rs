@@ -15,10 +15,21 @@ const CRC_START: usize = 21;
 const MAGIC: u8 = 2;
 
 const CODEC_MASK: i16 = 0x07;
-const LAST_CODEC: i16 = 4;
+const LAST_CODEC: i16 = ZSTD;
+const ZSTD: i16 = 4;
 const LOG_APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
+
+/// How the records of a batch are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
 
 /// What the log needs to know of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +105,17 @@ impl BatchHeader {
             base_sequence: i32_at(header, 53),
             record_count: i32_at(header, 57),
         })
+    }
+
+    /// How its records are compressed. Of an unknown codec none is ever stored.
+    pub(crate) fn codec(&self) -> Codec {
+        match self.attributes & CODEC_MASK {
+            1 => Codec::Gzip,
+            2 => Codec::Snappy,
+            3 => Codec::Lz4,
+            ZSTD => Codec::Zstd,
+            _ => Codec::None,
+        }
     }
 
     /// Offset of the last record.

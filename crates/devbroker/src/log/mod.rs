@@ -10,9 +10,11 @@ mod look;
 mod partition;
 mod producer_state;
 mod read;
+mod records;
 mod recovery;
 mod reservation;
 mod segment;
+mod times;
 
 use std::collections::VecDeque;
 use std::fs::{self, File};

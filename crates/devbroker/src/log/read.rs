@@ -1,4 +1,4 @@
-//! Reading a partition: by offset in whole batches, and by time.
+//! Reading a partition by offset, in whole batches.
 
 use std::io;
 
@@ -79,27 +79,6 @@ impl PartitionLog {
         for at in after.saturating_sub(1)..self.segments.len() {
             if let Some(position) = self.segments[at].find_offset(offset)? {
                 return Ok(Some((at, position)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first batch that holds a record of `timestamp` (ms) or later, as an offset not behind
-    /// that record and a timestamp not before the asked one.
-    pub(crate) fn find_timestamp(&self, timestamp: i64) -> io::Result<Option<(i64, i64)>> {
-        for segment in &self.segments {
-            if segment.max_timestamp < timestamp {
-                continue;
-            }
-            if let Some(header) = segment.find_timestamp(timestamp)? {
-                let first_is_late = header.base_timestamp >= timestamp;
-                let found = if first_is_late {
-                    header.base_timestamp
-                } else {
-                    header.max_timestamp
-                };
-                let visible = header.base_offset < self.high_watermark();
-                return Ok(visible.then_some((header.base_offset, found)));
             }
         }
         Ok(None)

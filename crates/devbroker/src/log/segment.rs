@@ -205,24 +205,19 @@ impl Segment {
         }
         let after = self.index.partition_point(|entry| entry.base <= offset);
         let start = after.checked_sub(1).map_or(0, |at| self.index[at].position);
-        let found = self.scan(start, |header| header.last_offset() >= offset)?;
+        let found = self.find(start, |header| header.last_offset() >= offset)?;
         Ok(found.map(|(position, _)| position))
     }
 
-    /// The first batch that holds a record of `timestamp` or later.
-    pub(crate) fn find_timestamp(&self, timestamp: i64) -> io::Result<Option<BatchHeader>> {
-        let Some(region) = self
-            .index
-            .iter()
-            .find(|entry| entry.max_timestamp >= timestamp)
-        else {
-            return Ok(None);
-        };
-        let found = self.scan(region.position, |header| header.max_timestamp >= timestamp)?;
-        Ok(found.map(|(_, header)| header))
+    /// Position behind which the first batch with a record of `timestamp` or later stands.
+    pub(crate) fn region_of(&self, timestamp: i64) -> u64 {
+        let mut regions = self.index.iter();
+        let region = regions.find(|entry| entry.max_timestamp >= timestamp);
+        region.map_or(self.size, |region| region.position)
     }
 
-    fn scan(
+    /// The first batch from `position` on that is `wanted` by its header, and where it stands.
+    pub(crate) fn find(
         &self,
         mut position: u64,
         wanted: impl Fn(&BatchHeader) -> bool,

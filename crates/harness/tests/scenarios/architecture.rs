@@ -56,11 +56,14 @@ const MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Third-party crate → the packages that may use it.
-const LIVES_IN: [(&str, &[&str]); 15] = [
+const LIVES_IN: [(&str, &[&str]); 18] = [
     ("rdkafka", &["cloudsync-kafka"]),
     ("redis", &["cloudsync-dedupe"]),
     ("deadpool-redis", &["cloudsync-dedupe"]),
     ("kafka-protocol", &["cloudsync-devbroker"]),
+    ("flate2", &["cloudsync-devbroker"]),
+    ("snap", &["cloudsync-devbroker"]),
+    ("lz4_flex", &["cloudsync-devbroker"]),
     (
         "opentelemetry",
         &[
