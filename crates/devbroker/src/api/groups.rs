@@ -17,12 +17,19 @@ use crate::groups::{
 };
 use crate::node::Node;
 
-/// Lowest version whose client can take the member id and come again (KIP-394).
+/// Lowest version whose client can take the member id and come again (KIP-394:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-394%3A+Require+member.id+for+initial+join+group+request>).
 const ID_REQUIRED_FROM: i16 = 4;
 /// Lowest version with a rebalance time-out of its own.
 const REBALANCE_TIMEOUT_FROM: i16 = 1;
-/// Lowest version in which several members may leave at once (KIP-345).
+/// Lowest version in which several members may leave at once (KIP-345:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-345%3A+Introduce+static+membership+protocol+to+reduce+consumer+rebalances>).
 const LEAVE_MANY_FROM: i16 = 3;
+/// Lowest version in which there may be no protocol.
+const NO_PROTOCOL_FROM: i16 = 7;
+/// Lowest version in which a leader can be told not to assign anew (KIP-814:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-814%3A+Static+membership+protocol+should+let+the+leader+skip+assignment>).
+const SKIP_FROM: i16 = 9;
 /// Longest session (Kafka's `group.max.session.timeout.ms`).
 const MAX_SESSION_MS: i32 = 1_800_000;
 /// Strategies a member may offer.
@@ -38,7 +45,7 @@ pub(crate) async fn join(
 ) -> JoinGroupResponse {
     let member_id = request.member_id.clone();
     if let Err(error) = check(&node.groups, &node.offsets, &request) {
-        return refuse_join(error, member_id);
+        return refuse_join(error, member_id, version);
     }
     let session = request.session_timeout_ms;
     let has_rebalance = version >= REBALANCE_TIMEOUT_FROM && request.rebalance_timeout_ms > 0;
@@ -63,11 +70,12 @@ pub(crate) async fn join(
             })
             .collect(),
         id_required: version >= ID_REQUIRED_FROM,
+        can_skip: version >= SKIP_FROM,
     };
     match node.groups.join(&request.group_id, &join).await {
         Joined::In(answer) => admit(answer),
-        Joined::IdRequired(id) => refuse_join(ResponseError::MemberIdRequired, text(id)),
-        Joined::Refused(error) => refuse_join(error, member_id),
+        Joined::IdRequired(id) => refuse_join(ResponseError::MemberIdRequired, text(id), version),
+        Joined::Refused(error) => refuse_join(error, member_id, version),
     }
 }
 
@@ -107,15 +115,17 @@ fn admit(answer: JoinAnswer) -> JoinGroupResponse {
         .with_protocol_type(Some(text(answer.protocol_type)))
         .with_protocol_name(Some(text(answer.protocol)))
         .with_leader(text(answer.leader))
+        .with_skip_assignment(answer.skip_assignment)
         .with_member_id(text(answer.member_id))
         .with_members(members.collect())
 }
 
-fn refuse_join(error: ResponseError, member_id: StrBytes) -> JoinGroupResponse {
+fn refuse_join(error: ResponseError, member_id: StrBytes, version: i16) -> JoinGroupResponse {
+    let none = (version < NO_PROTOCOL_FROM).then(|| text(""));
     JoinGroupResponse::default()
         .with_error_code(error.code())
         .with_generation_id(-1)
-        .with_protocol_name(Some(text("")))
+        .with_protocol_name(none)
         .with_member_id(member_id)
 }
 
@@ -126,6 +136,8 @@ pub(crate) async fn sync(node: &Node, request: SyncGroupRequest) -> SyncGroupRes
         member_id: request.member_id.to_string(),
         instance_id: request.group_instance_id.as_ref().map(ToString::to_string),
         generation: request.generation_id,
+        protocol_type: request.protocol_type.as_ref().map(ToString::to_string),
+        protocol: request.protocol_name.as_ref().map(ToString::to_string),
         assignments: assignments
             .map(|it| (it.member_id.to_string(), it.assignment))
             .collect(),

@@ -10,42 +10,54 @@ use kafka_protocol::messages::{
     DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
     GroupId, ListGroupsRequest, ListGroupsResponse,
 };
+use kafka_protocol::protocol::StrBytes;
 
 use super::{OK, text};
 use crate::groups::{GroupState, MemberSummary};
 use crate::node::Node;
 
-const CONSUMER: &str = "consumer";
 const DEAD: &str = "Dead";
+/// The one type of groups there is here (KIP-848).
+const CLASSIC: &str = "classic";
+/// Lowest version in which groups have a type.
+const TYPE_FROM: i16 = 5;
+/// Lowest version in which a group that is not known is an error (KIP-1043:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-1043%3A+Administration+of+groups>).
+const NOT_FOUND_FROM: i16 = 6;
 
-/// Every group that has members or committed offsets.
+/// Every group that has or had members, or has committed offsets. Those with offsets only have no
+/// protocol type, as with Kafka.
 pub(crate) fn list(node: &Node, request: &ListGroupsRequest, version: i16) -> ListGroupsResponse {
     let mut groups = BTreeMap::new();
     for id in node.offsets.groups() {
-        groups.insert(id, (CONSUMER.to_owned(), GroupState::Empty));
+        groups.insert(id, (String::new(), GroupState::Empty));
     }
     for (id, protocol_type, state) in node.groups.list() {
         groups.insert(id, (protocol_type, state));
     }
-    let filter = &request.states_filter;
-    let shown = |state: GroupState| {
+    let passes = |filter: &[StrBytes], name: &str| {
         filter.is_empty()
             || filter
                 .iter()
-                .any(|wanted| wanted.eq_ignore_ascii_case(state.name()))
+                .any(|wanted| wanted.eq_ignore_ascii_case(name))
+    };
+    let shown = |state: GroupState| {
+        passes(&request.states_filter, state.name()) && passes(&request.types_filter, CLASSIC)
     };
     let listed = groups
         .into_iter()
         .filter(|(_, (_, state))| shown(*state))
         .map(|(id, (protocol_type, state))| {
-            let group = ListedGroup::default()
+            let mut group = ListedGroup::default()
                 .with_group_id(GroupId(text(id)))
                 .with_protocol_type(text(protocol_type));
             if version >= 4 {
-                group.with_group_state(text(state.name()))
-            } else {
-                group
+                group.group_state = text(state.name());
             }
+            if version >= TYPE_FROM {
+                group.group_type = text(CLASSIC);
+            }
+            group
         });
     ListGroupsResponse::default().with_groups(listed.collect())
 }
@@ -70,15 +82,17 @@ fn describe_one(node: &Node, id: GroupId, version: i16) -> DescribedGroup {
     let has_offsets = node.offsets.has_group(&id);
     let group = DescribedGroup::default().with_group_id(id);
     let Some(summary) = known else {
-        let state = if has_offsets {
-            GroupState::Empty.name()
-        } else {
-            DEAD
-        };
-        let kind = if has_offsets { CONSUMER } else { "" };
-        return group
-            .with_group_state(text(state))
-            .with_protocol_type(text(kind));
+        if has_offsets {
+            return group.with_group_state(text(GroupState::Empty.name()));
+        }
+        let dead = group.with_group_state(text(DEAD));
+        if version < NOT_FOUND_FROM {
+            return dead;
+        }
+        let message = format!("Group {} not found.", &**dead.group_id);
+        return dead
+            .with_error_code(ResponseError::GroupIdNotFound.code())
+            .with_error_message(Some(text(message)));
     };
     let members = summary
         .members
@@ -120,8 +134,13 @@ fn delete_one(node: &Node, id: &GroupId) -> Result<(), ResponseError> {
     if node.groups.is_busy(id) {
         return Err(ResponseError::NonEmptyGroup);
     }
+    let was_known = node.groups.forget(id);
     if !node.offsets.has_group(id) {
-        return Err(ResponseError::GroupIdNotFound);
+        return if was_known {
+            Ok(())
+        } else {
+            Err(ResponseError::GroupIdNotFound)
+        };
     }
     node.offsets.delete_group(id).map_err(|error| {
         tracing::error!(%error, "committed offsets could not be written");

@@ -20,7 +20,9 @@ use super::state::Group;
 
 /// Groups known at a time, those with committed offsets only included.
 pub(crate) const MAX_GROUPS: usize = 10_000;
-/// Characters of a client's own name that go into its member ids.
+/// Groups without members that are still known.
+const MAX_EMPTY_GROUPS: usize = 1_000;
+/// Characters of a client's or an instance's own name that go into member ids.
 const CLIENT_ID_CHARS: usize = 64;
 
 /// The groups of a broker.
@@ -86,8 +88,10 @@ impl Coordinator {
 
     /// Waits until the group's next generation begins with this member in it.
     pub(crate) async fn join(&self, group_id: &str, request: &JoinRequest) -> Joined {
-        let client: String = request.client_id.chars().take(CLIENT_ID_CHARS).collect();
-        let new_id = format!("{client}-{}", Uuid::now_v7());
+        // A static member goes by its instance id, as with Kafka.
+        let own = request.instance_id.as_ref().unwrap_or(&request.client_id);
+        let own: String = own.chars().take(CLIENT_ID_CHARS).collect();
+        let new_id = format!("{own}-{}", Uuid::now_v7());
         let (parked, answer) = {
             let mut inner = self.inner.lock();
             if !inner.groups.contains_key(group_id) {
@@ -225,7 +229,7 @@ impl Coordinator {
         result
     }
 
-    /// Groups with members or about to have some: id, protocol type, state.
+    /// Groups that have members, had or are about to: id, protocol type, state.
     pub(crate) fn list(&self) -> Vec<(String, String, GroupState)> {
         let inner = self.inner.lock();
         let entry =
@@ -244,6 +248,13 @@ impl Coordinator {
             .groups
             .get(group_id)
             .is_some_and(Group::has_members)
+    }
+
+    /// Forgets a group without members; whether it was known.
+    pub(crate) fn forget(&self, group_id: &str) -> bool {
+        let mut inner = self.inner.lock();
+        let is_idle = inner.groups.get(group_id).is_some_and(Group::is_idle);
+        is_idle && inner.groups.remove(group_id).is_some()
     }
 
     /// Lets time pass, for ever.
@@ -273,13 +284,31 @@ impl Coordinator {
             let at = group.tick(now, &mut replies);
             next = [next, at].into_iter().flatten().min();
         }
-        inner.groups.retain(|_, group| !group.is_idle());
         inner.deliver(replies);
+        inner.forget_idle();
         next
     }
 }
 
 impl Inner {
+    /// A group that had members stays known, so that one that returns late hears that it is none
+    /// any more; the longest empty ones go when there are too many.
+    fn forget_idle(&mut self) {
+        self.groups
+            .retain(|_, group| !group.is_idle() || group.had_members());
+        let idle = self.groups.iter().filter(|(_, group)| group.is_idle());
+        let mut idle: Vec<(Millis, String)> = idle
+            .map(|(id, group)| (group.empty_since, id.clone()))
+            .collect();
+        let surplus = idle.len().saturating_sub(MAX_EMPTY_GROUPS);
+        if surplus > 0 {
+            idle.sort_unstable();
+            for (_, id) in idle.drain(..surplus) {
+                self.groups.remove(&id);
+            }
+        }
+    }
+
     fn take_ticket(&mut self) -> Ticket {
         self.next_ticket += 1;
         self.next_ticket

@@ -1,11 +1,43 @@
-//! Static members (KIP-345): one place in the group for each instance id, whoever holds it.
+//! Static members (KIP-345:
+//! <https://cwiki.apache.org/confluence/display/KAFKA/KIP-345%3A+Introduce+static+membership+protocol+to+reduce+consumer+rebalances>):
+//! one place in the group for each instance id, whoever holds it.
 
 use kafka_protocol::ResponseError;
 
-use super::member::{Member, Reply};
+use super::member::{GroupState, JoinAnswer, JoinRequest, Member, Millis, Reply, Step, Ticket};
 use super::state::Group;
 
 impl Group {
+    /// A static member that came back under a new id joins (`ids`: the new id, and the leader's
+    /// before). While all goes on as it was, it gets its old assignment and nobody else notices;
+    /// a leader is told that it need not assign anew (KIP-814:
+    /// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-814%3A+Static+membership+protocol+should+let+the+leader+skip+assignment>),
+    /// or where it could not understand that, that another one leads.
+    pub(super) fn rejoin_static(
+        &mut self,
+        request: &JoinRequest,
+        ids: (&str, &str),
+        ticket: Ticket,
+        now: Millis,
+        replies: &mut Vec<Reply>,
+    ) -> Step<JoinAnswer> {
+        let (id, old_leader) = ids;
+        if let Some(member) = self.members.get_mut(id) {
+            member.update(request, now);
+        }
+        if self.state == GroupState::Stable && self.protocol == self.choose_protocol() {
+            let mut answer = self.join_answer(id);
+            if request.can_skip {
+                answer.skip_assignment = self.leader == id;
+            } else {
+                old_leader.clone_into(&mut answer.leader);
+                answer.members.clear();
+            }
+            return Step::Done(Ok(answer));
+        }
+        self.join_again(id, ticket, now, replies)
+    }
+
     /// A static member came back under a new id; the old one is fenced from now on.
     pub(super) fn replace_instance(
         &mut self,

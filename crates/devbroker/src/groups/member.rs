@@ -55,6 +55,8 @@ pub(crate) struct JoinRequest {
     pub(crate) protocols: Vec<Protocol>,
     /// Whether a new member must first take the id it is given and come again (KIP-394).
     pub(crate) id_required: bool,
+    /// Whether a leader can be told to leave the assignment as it is (KIP-814).
+    pub(crate) can_skip: bool,
 }
 
 /// What a member that joined is told.
@@ -64,6 +66,8 @@ pub(crate) struct JoinAnswer {
     pub(crate) protocol_type: String,
     pub(crate) protocol: String,
     pub(crate) leader: String,
+    /// For the leader: the assignment stays as it is.
+    pub(crate) skip_assignment: bool,
     pub(crate) member_id: String,
     /// For the leader: everyone, with instance id and metadata.
     pub(crate) members: Vec<(String, Option<String>, Bytes)>,
@@ -83,6 +87,9 @@ pub(crate) struct SyncRequest {
     pub(crate) member_id: String,
     pub(crate) instance_id: Option<String>,
     pub(crate) generation: i32,
+    /// What it takes the group's protocol to be, where it says so.
+    pub(crate) protocol_type: Option<String>,
+    pub(crate) protocol: Option<String>,
     pub(crate) assignments: Vec<(String, Bytes)>,
 }
 

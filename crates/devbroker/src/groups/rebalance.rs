@@ -25,7 +25,7 @@ impl Group {
         if self.state == GroupState::CompletingRebalance && now >= self.deadline {
             self.put_out(|member| !member.synced, replies);
             if self.members.is_empty() {
-                self.empty()
+                self.empty(now)
             } else {
                 self.prepare(now, replies)
             }
@@ -62,7 +62,7 @@ impl Group {
                 .map(|ticket| Reply::Sync(ticket, Err(unknown))),
         );
         if self.members.is_empty() {
-            self.empty();
+            self.empty(now);
         } else if self.state != GroupState::PreparingRebalance {
             self.prepare(now, replies);
         }
@@ -89,7 +89,8 @@ impl Group {
         });
     }
 
-    fn empty(&mut self) {
+    fn empty(&mut self, now: Millis) {
+        self.empty_since = now;
         self.state = GroupState::Empty;
         self.generation = next_generation(self.generation);
         self.leader.clear();
@@ -130,7 +131,7 @@ impl Group {
         if complete || now >= self.deadline {
             self.put_out(|member| member.joining.is_none(), replies);
             if self.members.is_empty() {
-                self.empty()
+                self.empty(now)
             } else {
                 self.begin(now, replies)
             }
@@ -158,7 +159,7 @@ impl Group {
     }
 
     /// The one most members prefer among those all know.
-    fn choose_protocol(&self) -> String {
+    pub(super) fn choose_protocol(&self) -> String {
         let shared = |name: &str| self.members.values().all(|member| member.knows(name));
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
@@ -192,6 +193,7 @@ impl Group {
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
+            skip_assignment: false,
             member_id: id.to_owned(),
             members,
         }

@@ -30,6 +30,8 @@ pub(super) struct Group {
     pub(super) pending: BTreeMap<String, Millis>,
     /// When those that have not joined, or not synced, are put out.
     pub(super) deadline: Millis,
+    /// When its last member went.
+    pub(super) empty_since: Millis,
     /// A first rebalance does not end before.
     pub(super) not_before: Millis,
     first_join_delay: Millis,
@@ -46,6 +48,7 @@ impl Group {
             members: BTreeMap::new(),
             pending: BTreeMap::new(),
             deadline: 0,
+            empty_since: 0,
             not_before: 0,
             first_join_delay,
         }
@@ -54,6 +57,11 @@ impl Group {
     /// Whether it has no member and expects none.
     pub(super) fn is_idle(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty()
+    }
+
+    /// Whether there was ever a generation.
+    pub(super) fn had_members(&self) -> bool {
+        self.generation > 0
     }
 
     pub(super) fn has_members(&self) -> bool {
@@ -128,8 +136,9 @@ impl Group {
             .as_deref()
             .and_then(|it| self.by_instance(it))
         {
+            let old_leader = self.leader.clone();
             self.replace_instance(&old_id, &new_id, replies);
-            return self.rejoin(request, &new_id, ticket, now, replies);
+            return self.rejoin_static(request, (&new_id, &old_leader), ticket, now, replies);
         }
         if request.member_id.is_empty() && request.id_required && request.instance_id.is_none() {
             self.pending
@@ -216,6 +225,20 @@ impl Group {
         if answer_again {
             return Step::Done(Ok(self.join_answer(id)));
         }
+        self.join_again(id, ticket, now, replies)
+    }
+
+    /// A member waits for the next generation, and all others are called.
+    pub(super) fn join_again(
+        &mut self,
+        id: &str,
+        ticket: Ticket,
+        now: Millis,
+        replies: &mut Vec<Reply>,
+    ) -> Step<JoinAnswer> {
+        let Some(member) = self.members.get_mut(id) else {
+            return Step::Done(Err(ResponseError::UnknownMemberId));
+        };
         if let Some(before) = member.joining.replace(ticket) {
             replies.push(Reply::Join(before, Err(ResponseError::RebalanceInProgress)));
         }
@@ -257,21 +280,30 @@ impl Group {
     ) -> Step<SyncAnswer> {
         let instance_id = request.instance_id.as_deref();
         let state = self.state;
-        let member = match self.check(&request.member_id, instance_id, request.generation, now) {
-            Ok(member) => member,
-            Err(error) => return Step::Done(Err(error)),
-        };
+        if let Err(error) = self.check(&request.member_id, instance_id, request.generation, now) {
+            return Step::Done(Err(error));
+        }
+        let differs =
+            |said: &Option<String>, ours: &str| said.as_deref().is_some_and(|it| it != ours);
+        if differs(&request.protocol_type, &self.protocol_type)
+            || differs(&request.protocol, &self.protocol)
+        {
+            return Step::Done(Err(ResponseError::InconsistentGroupProtocol));
+        }
         match state {
             GroupState::Empty => Step::Done(Err(ResponseError::UnknownMemberId)),
             GroupState::PreparingRebalance => Step::Done(Err(ResponseError::RebalanceInProgress)),
             GroupState::Stable => {
-                let assignment = member.assignment.clone();
+                let member = self.members.get(&request.member_id);
+                let assignment = member.map(|it| it.assignment.clone()).unwrap_or_default();
                 Step::Done(Ok(self.sync_answer(assignment)))
             }
             GroupState::CompletingRebalance => {
-                member.synced = true;
-                if let Some(before) = member.syncing.replace(ticket) {
-                    replies.push(Reply::Sync(before, Err(ResponseError::RebalanceInProgress)));
+                if let Some(member) = self.members.get_mut(&request.member_id) {
+                    member.synced = true;
+                    if let Some(before) = member.syncing.replace(ticket) {
+                        replies.push(Reply::Sync(before, Err(ResponseError::RebalanceInProgress)));
+                    }
                 }
                 if request.member_id == self.leader {
                     self.assign(request.assignments, now, replies);

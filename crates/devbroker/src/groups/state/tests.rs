@@ -23,6 +23,7 @@ fn request(member_id: &str, instance_id: Option<&str>) -> JoinRequest {
             metadata: Bytes::from_static(b"m"),
         }],
         id_required: true,
+        can_skip: true,
     }
 }
 
@@ -132,6 +133,8 @@ impl World {
             member_id: answer.member_id.clone(),
             instance_id: None,
             generation: answer.generation,
+            protocol_type: Some("consumer".to_owned()),
+            protocol: Some("range".to_owned()),
             assignments: assignments.collect(),
         };
         self.clients[who].id = answer.member_id;
@@ -333,35 +336,126 @@ fn a_member_that_does_not_come_back_is_out_after_the_rebalance_timeout() {
     );
 }
 
-#[test]
-fn a_static_member_is_replaced_and_its_old_self_fenced() {
+/// A stable group of one static member, "old", whose assignment is "a".
+fn of_one_static_member(replies: &mut Vec<Reply>) -> Group {
     let mut group = Group::new(0);
-    let mut replies = Vec::new();
-    let join = |group: &mut Group, id: &str, new: &str, ticket, replies: &mut Vec<Reply>| {
-        group.join(&request(id, Some("i")), new.to_owned(), ticket, 0, replies)
-    };
-    assert_eq!(join(&mut group, "", "old", 1, &mut replies), Step::Wait);
-    let sync = |id: &str, generation| SyncRequest {
+    let joined = group.join(&request("", Some("i")), "old".to_owned(), 1, 0, replies);
+    assert_eq!(joined, Step::Wait);
+    let synced = group.sync(sync("old", 1), 2, 0, replies);
+    assert_eq!(synced, Step::Wait);
+    group
+}
+
+fn sync(id: &str, generation: i32) -> SyncRequest {
+    SyncRequest {
         member_id: id.to_owned(),
         instance_id: Some("i".to_owned()),
         generation,
+        protocol_type: None,
+        protocol: None,
         assignments: vec![(id.to_owned(), Bytes::from_static(b"a"))],
+    }
+}
+
+#[test]
+fn a_static_member_is_replaced_without_a_rebalance_and_its_old_self_fenced() {
+    let mut replies = Vec::new();
+    let mut group = of_one_static_member(&mut replies);
+    let back = group.join(
+        &request("", Some("i")),
+        "new".to_owned(),
+        3,
+        0,
+        &mut replies,
+    );
+    let Step::Done(Ok(answer)) = back else {
+        panic!("{back:?}");
     };
-    assert_eq!(group.sync(sync("old", 1), 2, 0, &mut replies), Step::Wait);
     assert_eq!(
-        join(&mut group, "", "new", 3, &mut replies),
-        Step::Wait,
-        "a new generation"
+        (
+            answer.generation,
+            answer.leader.as_str(),
+            answer.skip_assignment
+        ),
+        (1, "new", true)
     );
-    let fenced = Err(ResponseError::FencedInstanceId);
-    assert_eq!(group.heartbeat("old", Some("i"), 1, 0), fenced);
-    assert_eq!(
-        join(&mut group, "old", "x", 4, &mut replies),
-        Step::Done(Err(ResponseError::FencedInstanceId))
+    assert_eq!(answer.members.len(), 1, "the leader knows everyone");
+    let Step::Done(Ok(assigned)) = group.sync(sync("new", 1), 4, 0, &mut replies) else {
+        panic!("no assignment");
+    };
+    assert_eq!(assigned.assignment, Bytes::from_static(b"a"));
+    let fenced = ResponseError::FencedInstanceId;
+    assert_eq!(group.heartbeat("old", Some("i"), 1, 0), Err(fenced));
+    let again = group.join(
+        &request("old", Some("i")),
+        "x".to_owned(),
+        5,
+        0,
+        &mut replies,
     );
-    assert_eq!(group.heartbeat("new", Some("i"), 2, 0), Ok(()));
+    assert_eq!(again, Step::Done(Err(fenced)));
+    assert_eq!(group.heartbeat("new", Some("i"), 1, 0), Ok(()));
     assert_eq!(
-        group.may_commit("new", Some("i"), 1, 0),
+        group.may_commit("new", Some("i"), 2, 0),
         Err(ResponseError::IllegalGeneration)
     );
+}
+
+#[test]
+fn a_returning_leader_that_cannot_skip_is_told_of_its_old_self() {
+    let mut replies = Vec::new();
+    let mut group = of_one_static_member(&mut replies);
+    let mut old_client = request("", Some("i"));
+    old_client.can_skip = false;
+    let back = group.join(&old_client, "new".to_owned(), 3, 0, &mut replies);
+    let Step::Done(Ok(answer)) = back else {
+        panic!("{back:?}");
+    };
+    assert_eq!((answer.leader.as_str(), answer.members.len()), ("old", 0));
+    assert!(!answer.skip_assignment);
+}
+
+#[test]
+fn a_static_member_with_another_strategy_makes_a_new_generation() {
+    let mut replies = Vec::new();
+    let mut group = Group::new(0);
+    let mut of_both = request("", Some("i"));
+    let mut other = of_both.protocols.clone();
+    other[0].name = "roundrobin".to_owned();
+    of_both.protocols.extend(other.clone());
+    let joined = group.join(&of_both, "old".to_owned(), 1, 0, &mut replies);
+    assert_eq!(joined, Step::Wait);
+    let synced = group.sync(sync("old", 1), 2, 0, &mut replies);
+    assert_eq!((synced, group.protocol.as_str()), (Step::Wait, "range"));
+    let mut of_other = request("", Some("i"));
+    of_other.protocols = other;
+    let back = group.join(&of_other, "new".to_owned(), 3, 0, &mut replies);
+    assert_eq!((back, group.generation), (Step::Wait, 2));
+    assert_eq!(group.protocol, "roundrobin");
+}
+
+#[test]
+fn who_asks_for_the_assignment_of_another_protocol_is_refused() {
+    let mut replies = Vec::new();
+    let mut group = of_one_static_member(&mut replies);
+    let inconsistent = Step::Done(Err(ResponseError::InconsistentGroupProtocol));
+    let mut other = sync("old", 1);
+    other.protocol = Some("roundrobin".to_owned());
+    assert_eq!(group.sync(other, 3, 0, &mut replies), inconsistent);
+    let mut other = sync("old", 1);
+    other.protocol_type = Some("connect".to_owned());
+    assert_eq!(group.sync(other, 4, 0, &mut replies), inconsistent);
+}
+
+#[test]
+fn a_group_that_lost_its_members_still_knows_that_it_had_some() {
+    let mut replies = Vec::new();
+    let mut group = of_one_static_member(&mut replies);
+    group.tick(SESSION + 1, &mut replies);
+    assert!(group.is_idle() && group.had_members());
+    assert_eq!(
+        group.may_commit("old", None, 1, SESSION + 1),
+        Err(ResponseError::UnknownMemberId)
+    );
+    assert_eq!(group.may_commit("", None, -1, SESSION + 1), Ok(()));
 }
