@@ -89,13 +89,6 @@ impl TopicSettings {
         self.0.get(name).map(String::as_str)
     }
 
-    /// All settings given, by name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-    }
-
     /// Largest batch in bytes.
     pub(crate) fn max_message_bytes(&self, default: usize) -> usize {
         self.get("max.message.bytes")

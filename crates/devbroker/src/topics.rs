@@ -4,7 +4,7 @@
 //! it is replaced before a new topic is shown and before the files of a deleted one go, and a folder
 //! goes only under a name that says so.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -169,6 +169,17 @@ impl Topics {
         self.by_name.read().get(name).cloned()
     }
 
+    /// The topics among all that have one of these ids, in one pass.
+    pub(crate) fn by_ids(&self, ids: impl Iterator<Item = Uuid>) -> HashMap<Uuid, Arc<Topic>> {
+        let ids: BTreeSet<Uuid> = ids.filter(|id| !id.is_nil()).collect();
+        if ids.is_empty() {
+            return HashMap::new();
+        }
+        let by_name = self.by_name.read();
+        let found = by_name.values().filter(|topic| ids.contains(&topic.id));
+        found.map(|topic| (topic.id, Arc::clone(topic))).collect()
+    }
+
     pub(crate) fn partition(&self, topic: &str, index: i32) -> Option<Arc<Partition>> {
         let index = usize::try_from(index).ok()?;
         self.by_name
@@ -219,6 +230,17 @@ impl Topics {
             return Err(error(
                 ResponseError::TopicAlreadyExists,
                 format!("topic '{name}' already exists"),
+            ));
+        }
+        // Kafka's metrics have '_' for '.', so it keeps such names apart.
+        let in_metrics = |name: &str| name.replace('.', "_");
+        let collides = |other: &&String| in_metrics(other) == in_metrics(name);
+        if name.contains(['.', '_'])
+            && let Some(other) = by_name.keys().find(collides)
+        {
+            return Err(error(
+                ResponseError::InvalidTopicException,
+                format!("Topic '{name}' collides with existing topic: {other}"),
             ));
         }
         if !(1..=MAX_PARTITIONS).contains(&partitions)
@@ -388,7 +410,8 @@ fn folder(topic: &str, index: i32) -> String {
     format!("{topic}-{index}")
 }
 
-fn check_name(name: &str) -> Result<(), TopicError> {
+/// Whether a topic may be called so.
+pub(crate) fn check_name(name: &str) -> Result<(), TopicError> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let reserved = matches!(name, "" | "." | "..");
     if reserved || name.len() > MAX_NAME_BYTES || !name.bytes().all(legal) {

@@ -3,46 +3,53 @@
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
-    DescribeConfigsResourceResult, DescribeConfigsResult,
+    DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
+use super::topic_configs::{self, Kind, Setting, Source};
 use super::{NODE_ID, text};
 use crate::node::Node;
-use crate::topics::Topic;
 
+/// Kinds of resources (`ConfigResource.Type`).
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+/// Lowest version whose answer has the type of a setting.
+const KIND_FROM: i16 = 3;
 
-const SOURCE_TOPIC: i8 = 1;
-const SOURCE_DEFAULT: i8 = 5;
-
-const TYPE_STRING: i8 = 2;
-const TYPE_INT: i8 = 3;
-const TYPE_LONG: i8 = 5;
-const TYPE_LIST: i8 = 7;
-
-/// The settings of each resource asked for.
-pub(crate) fn handle(node: &Node, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
-    let results = request
-        .resources
-        .into_iter()
-        .map(|resource| describe(node, resource))
-        .collect();
-    DescribeConfigsResponse::default().with_results(results)
+/// How the settings are to be shown.
+#[derive(Clone, Copy)]
+struct Asked {
+    version: i16,
+    synonyms: bool,
 }
 
-fn describe(node: &Node, resource: DescribeConfigsResource) -> DescribeConfigsResult {
+/// The settings of each resource asked for.
+pub(crate) fn handle(
+    node: &Node,
+    request: DescribeConfigsRequest,
+    version: i16,
+) -> DescribeConfigsResponse {
+    let asked = Asked {
+        version,
+        synonyms: request.include_synonyms,
+    };
+    let resources = request.resources.into_iter();
+    let results = resources.map(|resource| describe(node, asked, resource));
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+fn describe(node: &Node, asked: Asked, resource: DescribeConfigsResource) -> DescribeConfigsResult {
     let wanted = |name: &str| {
         let keys = resource.configuration_keys.as_ref();
         keys.is_none_or(|keys| keys.iter().any(|key| **key == *name))
     };
     let configs = match resource.resource_type {
-        TOPIC => node
-            .topics
-            .get(&resource.resource_name)
-            .map(|topic| of_topic(node, &topic)),
-        BROKER if *resource.resource_name == *NODE_ID.to_string() => Some(of_node(node)),
+        TOPIC => node.topics.get(&resource.resource_name).map(|topic| {
+            let settings = topic_configs::effective(node, &topic.settings).into_iter();
+            settings.map(|setting| of_topic(asked, setting)).collect()
+        }),
+        BROKER if *resource.resource_name == *NODE_ID.to_string() => Some(of_node(node, asked)),
         _ => None,
     };
     let error = match (&configs, resource.resource_type) {
@@ -54,57 +61,57 @@ fn describe(node: &Node, resource: DescribeConfigsResource) -> DescribeConfigsRe
         .with_error_code(error.map_or(0, |error| error.code()))
         .with_error_message(error.map(|error| text(error.to_string())))
         .with_resource_type(resource.resource_type);
-    let mut configs = configs.unwrap_or_default();
+    let mut configs: Vec<_> = configs.unwrap_or_default();
     configs.retain(|config| wanted(&config.name));
     result.configs = configs;
     result.resource_name = resource.resource_name;
     result
 }
 
-fn of_topic(node: &Node, topic: &Topic) -> Vec<DescribeConfigsResourceResult> {
+/// With [`Asked::synonyms`] whatever else would decide a value, in the order in which it would.
+fn of_topic(asked: Asked, setting: Setting) -> DescribeConfigsResourceResult {
+    let synonym = |name: &str, value: &str, source: Source| {
+        DescribeConfigsSynonym::default()
+            .with_name(text(name))
+            .with_value(Some(text(value)))
+            .with_source(source as i8)
+    };
+    let mut synonyms = Vec::new();
+    if asked.synonyms {
+        if setting.source != Source::Default {
+            synonyms.push(synonym(setting.name, &setting.value, setting.source));
+        }
+        let default = |name| synonym(name, &setting.default, Source::Default);
+        synonyms.extend(setting.synonym.map(default));
+    }
+    config(asked, setting.name, setting.value, setting.kind)
+        .with_config_source(setting.source as i8)
+        .with_synonyms(synonyms)
+}
+
+fn of_node(node: &Node, asked: Asked) -> Vec<DescribeConfigsResourceResult> {
     let max_message = node.max_message_bytes.to_string();
-    let defaults = [
-        ("cleanup.policy", "delete", TYPE_LIST),
-        ("compression.type", "producer", TYPE_STRING),
-        ("max.message.bytes", &max_message, TYPE_INT),
-        ("message.timestamp.type", "CreateTime", TYPE_STRING),
-        ("min.insync.replicas", "1", TYPE_INT),
-        ("retention.bytes", "-1", TYPE_LONG),
-        ("retention.ms", "-1", TYPE_LONG),
+    let settings = [
+        ("auto.create.topics.enable", "false", Kind::Boolean),
+        ("default.replication.factor", "1", Kind::Int),
+        ("message.max.bytes", &max_message, Kind::Int),
+        ("num.partitions", "1", Kind::Int),
     ];
-    let is_default = |name: &str| defaults.iter().any(|(known, ..)| *known == name);
-    let given = topic.settings.iter().filter(|(name, _)| !is_default(name));
-    let mut configs: Vec<DescribeConfigsResourceResult> = defaults
-        .iter()
-        .map(|(name, default, kind)| match topic.settings.get(name) {
-            Some(value) => config(name, value, *kind, SOURCE_TOPIC),
-            None => config(name, default, *kind, SOURCE_DEFAULT),
-        })
-        .collect();
-    configs.extend(given.map(|(name, value)| config(name, value, TYPE_STRING, SOURCE_TOPIC)));
-    configs
+    let describe = |(name, value, kind): &(&str, &str, Kind)| {
+        config(asked, name, (*value).to_owned(), *kind)
+            .with_config_source(Source::Default as i8)
+            .with_read_only(true)
+    };
+    settings.iter().map(describe).collect()
 }
 
-fn of_node(node: &Node) -> Vec<DescribeConfigsResourceResult> {
-    let max_message = node.max_message_bytes.to_string();
-    vec![
-        config(
-            "auto.create.topics.enable",
-            "false",
-            TYPE_STRING,
-            SOURCE_DEFAULT,
-        ),
-        config("default.replication.factor", "1", TYPE_INT, SOURCE_DEFAULT),
-        config("message.max.bytes", &max_message, TYPE_INT, SOURCE_DEFAULT),
-        config("num.partitions", "1", TYPE_INT, SOURCE_DEFAULT),
-    ]
-}
-
-fn config(name: &str, value: &str, kind: i8, source: i8) -> DescribeConfigsResourceResult {
-    DescribeConfigsResourceResult::default()
+fn config(asked: Asked, name: &str, value: String, kind: Kind) -> DescribeConfigsResourceResult {
+    let config = DescribeConfigsResourceResult::default()
         .with_name(text(name))
-        .with_value(Some(text(value)))
-        .with_config_type(kind)
-        .with_config_source(source)
-        .with_read_only(true)
+        .with_value(Some(text(value)));
+    if asked.version >= KIND_FROM {
+        config.with_config_type(kind as i8)
+    } else {
+        config
+    }
 }

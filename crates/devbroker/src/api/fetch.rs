@@ -1,4 +1,8 @@
 //! Fetch: whole batches from an offset on, waiting for them if need be.
+//!
+//! From version 13 on topics go by their ids (KIP-516:
+//! <https://cwiki.apache.org/confluence/display/KAFKA/KIP-516%3A+Topic+Identifiers>). There are no fetch sessions (KIP-227), which a
+//! broker says by giving out session 0.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::budget::Room;
 use crate::log::{Partition, ReadError};
 use crate::node::Node;
+use crate::topics::Topic;
 
 /// Bytes of records in one answer, whatever the client asks for (Kafka's `fetch.max.bytes`).
 const MAX_BYTES: usize = 55 << 20;
@@ -24,6 +29,8 @@ const MAX_WAITING: usize = 1_000;
 const SHORT_WAIT_MS: i32 = 100;
 /// Bytes that a topic or partition takes in an answer beside its records.
 const AROUND_RECORDS: usize = 128;
+/// Lowest version in which topics go by their ids.
+const IDS_FROM: i16 = 13;
 
 /// Answers once the wanted bytes are there or the wait is over, with the room that the answer
 /// takes. `reader` is this connection's bell.
@@ -31,7 +38,14 @@ pub(crate) async fn handle(
     node: &Node,
     reader: &Arc<Notify>,
     request: FetchRequest,
+    version: i16,
 ) -> (FetchResponse, Room) {
+    if request.session_epoch > 0 {
+        // It goes on with a session; none was ever given out.
+        let code = ResponseError::FetchSessionIdNotFound.code();
+        let room = node.budget.for_answer(0).await;
+        return (FetchResponse::default().with_error_code(code), room);
+    }
     let longest = if elements(&request) > MAX_WAITING {
         SHORT_WAIT_MS
     } else {
@@ -39,18 +53,23 @@ pub(crate) async fn handle(
     };
     let wait = u64::from(request.max_wait_ms.clamp(0, longest).unsigned_abs());
     let deadline = Instant::now() + Duration::from_millis(wait);
-    while !is_enough(node, &request) {
+    loop {
+        let topics = find(node, &request, version);
+        if is_enough(&topics, &request) {
+            break;
+        }
         // Heard from here on: what comes between the look before and this is seen by the next.
-        for (_, partition) in wanted(node, &request) {
+        for (_, partition) in wanted(&topics, &request) {
             partition
                 .iter()
                 .for_each(|partition| partition.register(reader));
         }
-        if is_enough(node, &request) || timeout_at(deadline, reader.notified()).await.is_err() {
+        let is_there = is_enough(&topics, &request);
+        if is_there || timeout_at(deadline, reader.notified()).await.is_err() {
             break;
         }
     }
-    read_within_budget(node, &request).await
+    read_within_budget(node, &request, version).await
 }
 
 fn elements(request: &FetchRequest) -> usize {
@@ -60,14 +79,19 @@ fn elements(request: &FetchRequest) -> usize {
 }
 
 /// Reads as much as there is room for, at least one batch.
-async fn read_within_budget(node: &Node, request: &FetchRequest) -> (FetchResponse, Room) {
+async fn read_within_budget(
+    node: &Node,
+    request: &FetchRequest,
+    version: i16,
+) -> (FetchResponse, Room) {
+    let topics = find(node, request, version);
     let around = elements(request) * AROUND_RECORDS;
     let room = node
         .budget
-        .for_answer(around + readable(node, request))
+        .for_answer(around + readable(&topics, request))
         .await;
     let limit = room.bytes().saturating_sub(around);
-    let response = read(node, request, limit);
+    let response = read(&topics, request, version, limit);
     let partitions = response
         .responses
         .iter()
@@ -86,16 +110,16 @@ async fn read_within_budget(node: &Node, request: &FetchRequest) -> (FetchRespon
     } else {
         node.budget.for_large().await
     };
-    (read(node, request, 0), room)
+    (read(&topics, request, version, 0), room)
 }
 
 /// About how many bytes of records the answer would have, were there room for all.
-fn readable(node: &Node, request: &FetchRequest) -> usize {
+fn readable(topics: &Found, request: &FetchRequest) -> usize {
     let most = usize::try_from(request.max_bytes)
         .unwrap_or(0)
         .min(MAX_BYTES);
     let mut found = 0;
-    for (wanted, partition) in wanted(node, request) {
+    for (wanted, partition) in wanted(topics, request) {
         let stored = partition.and_then(|it| it.log().readable(wanted.fetch_offset).ok());
         let stored = usize::try_from(stored.unwrap_or(0)).unwrap_or(usize::MAX);
         // The first one comes whatever its size, which is that of an ordinary answer, mostly.
@@ -111,25 +135,40 @@ fn readable(node: &Node, request: &FetchRequest) -> usize {
     found
 }
 
+/// The topics asked for, in their order.
+type Found = Vec<Option<Arc<Topic>>>;
+
+fn find(node: &Node, request: &FetchRequest, version: i16) -> Found {
+    let topics = request.topics.iter();
+    if version < IDS_FROM {
+        return topics.map(|topic| node.topics.get(&topic.topic)).collect();
+    }
+    let by_id = node
+        .topics
+        .by_ids(topics.clone().map(|topic| topic.topic_id));
+    let found = |id| by_id.get(id).cloned();
+    topics.map(|topic| found(&topic.topic_id)).collect()
+}
+
 fn wanted<'a>(
-    node: &'a Node,
+    topics: &'a Found,
     request: &'a FetchRequest,
-) -> impl Iterator<Item = (&'a FetchPartition, Option<Arc<Partition>>)> {
-    request.topics.iter().flat_map(|topic| {
-        let found = node.topics.get(&topic.topic);
+) -> impl Iterator<Item = (&'a FetchPartition, Option<&'a Arc<Partition>>)> {
+    let topics = request.topics.iter().zip(topics);
+    topics.flat_map(|(topic, found)| {
         topic.partitions.iter().map(move |wanted| {
             let index = usize::try_from(wanted.partition).ok();
             let partition = found.as_ref().zip(index);
             (
                 wanted,
-                partition.and_then(|(topic, index)| topic.partitions.get(index).cloned()),
+                partition.and_then(|(topic, index)| topic.partitions.get(index)),
             )
         })
     })
 }
 
 /// Whether there are `min_bytes`, or an error to tell.
-fn is_enough(node: &Node, request: &FetchRequest) -> bool {
+fn is_enough(topics: &Found, request: &FetchRequest) -> bool {
     let least = u64::from(request.min_bytes.max(0).unsigned_abs())
         .min(u64::from(request.max_bytes.max(0).unsigned_abs()))
         .min(MAX_BYTES as u64);
@@ -137,7 +176,7 @@ fn is_enough(node: &Node, request: &FetchRequest) -> bool {
     if least == 0 {
         return true;
     }
-    for (wanted, partition) in wanted(node, request) {
+    for (wanted, partition) in wanted(topics, request) {
         let Some(partition) = partition else {
             return true;
         };
@@ -153,12 +192,15 @@ fn is_enough(node: &Node, request: &FetchRequest) -> bool {
     false
 }
 
-fn read(node: &Node, request: &FetchRequest, limit: usize) -> FetchResponse {
+fn read(topics: &Found, request: &FetchRequest, version: i16, limit: usize) -> FetchResponse {
     let mut left = usize::try_from(request.max_bytes).unwrap_or(0).min(limit);
     let mut nothing_yet = true;
     let mut responses = Vec::new();
-    for topic in &request.topics {
-        let found = node.topics.get(&topic.topic);
+    for (topic, found) in request.topics.iter().zip(topics) {
+        let unknown = match found {
+            None if version >= IDS_FROM => ResponseError::UnknownTopicId,
+            Some(_) | None => ResponseError::UnknownTopicOrPartition,
+        };
         let mut partitions = Vec::new();
         for wanted in &topic.partitions {
             let index = usize::try_from(wanted.partition).ok();
@@ -166,7 +208,7 @@ fn read(node: &Node, request: &FetchRequest, limit: usize) -> FetchResponse {
             let partition = partition.and_then(|(topic, index)| topic.partitions.get(index));
             let data = match partition {
                 Some(partition) => read_partition(partition, wanted, left, nothing_yet),
-                None => refused(ResponseError::UnknownTopicOrPartition),
+                None => refused(unknown),
             };
             let bytes = data.records.as_ref().map_or(0, Bytes::len);
             left = left.saturating_sub(bytes);
@@ -175,6 +217,7 @@ fn read(node: &Node, request: &FetchRequest, limit: usize) -> FetchResponse {
         }
         let response = FetchableTopicResponse::default()
             .with_topic(topic.topic.clone())
+            .with_topic_id(topic.topic_id)
             .with_partitions(partitions);
         responses.push(response);
     }

@@ -3,15 +3,18 @@
 //! Error codes and their meaning are Kafka's:
 //! <https://kafka.apache.org/protocol#protocol_error_codes>.
 
+pub(crate) mod cluster;
 pub(crate) mod configs;
 pub(crate) mod fetch;
 pub(crate) mod groups;
 pub(crate) mod init_producer;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
+pub(crate) mod next_groups;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod tools;
+pub(crate) mod topic_configs;
 pub(crate) mod topics;
 
 use kafka_protocol::ResponseError;

@@ -6,11 +6,14 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
+use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, TopicName,
+    GroupId, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    TopicName,
 };
 
 use super::{OK, text};
@@ -22,6 +25,9 @@ use crate::offsets::{Committed, Place};
 const MAX_METADATA_BYTES: usize = 4_096;
 /// Lowest version whose answer has a leader epoch.
 const LEADER_EPOCH_FROM: i16 = 5;
+/// Lowest version that asks for many groups at once (KIP-709:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-709%3A+Extend+OffsetFetch+requests+to+accept+multiple+group+ids>).
+const GROUPS_FROM: i16 = 8;
 
 /// Stores a group's offsets, if the member may. All partitions that can be, or none.
 pub(crate) async fn commit(node: &Node, request: OffsetCommitRequest) -> OffsetCommitResponse {
@@ -98,54 +104,90 @@ async fn store(node: &Node, group: &str, commits: Vec<(Place, Committed)>) -> st
     }
 }
 
-/// What a group committed; -1 where it has not.
+/// What groups committed; -1 where they have not.
 pub(crate) fn fetch(node: &Node, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
+    let response = OffsetFetchResponse::default();
+    if version >= GROUPS_FROM {
+        let groups = request.groups.into_iter();
+        return response.with_groups(groups.map(|group| fetch_group(node, group)).collect());
+    }
     let group = &request.group_id;
-    let wanted: Vec<(TopicName, Vec<i32>)> = match request.topics {
-        Some(topics) => topics
-            .into_iter()
+    let wanted = request.topics.map(|topics| {
+        let topics = topics.into_iter();
+        topics
             .map(|topic| (topic.name, topic.partition_indexes))
-            .collect(),
-        None => {
-            let mut all: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-            for (topic, partition) in node.offsets.places(group) {
-                all.entry(topic).or_default().push(partition);
-            }
-            all.into_iter()
-                .map(|(topic, all)| (TopicName(text(topic)), all))
-                .collect()
-        }
-    };
-    let topics = wanted.into_iter().map(|(name, indexes)| {
-        let partition = |index: i32| {
-            let committed = node.offsets.get(group, &(name.to_string(), index));
-            let response = OffsetFetchResponsePartition::default().with_partition_index(index);
-            fill(response, committed, version)
-        };
-        let partitions = indexes.into_iter().map(partition).collect();
-        OffsetFetchResponseTopic::default()
-            .with_name(name.clone())
-            .with_partitions(partitions)
+            .collect()
     });
-    OffsetFetchResponse::default().with_topics(topics.collect())
+    let topics = look_up(node, group, wanted).map(|(name, found)| {
+        let partition = |(index, committed): (i32, Committed)| {
+            let response = OffsetFetchResponsePartition::default()
+                .with_partition_index(index)
+                .with_committed_offset(committed.offset)
+                .with_metadata(Some(text(committed.metadata)));
+            if version >= LEADER_EPOCH_FROM {
+                response.with_committed_leader_epoch(committed.leader_epoch)
+            } else {
+                response
+            }
+        };
+        OffsetFetchResponseTopic::default()
+            .with_name(name)
+            .with_partitions(found.into_iter().map(partition).collect())
+    });
+    response.with_topics(topics.collect())
 }
 
-fn fill(
-    response: OffsetFetchResponsePartition,
-    committed: Option<Committed>,
-    version: i16,
-) -> OffsetFetchResponsePartition {
-    let Some(committed) = committed else {
-        return response
-            .with_committed_offset(-1)
-            .with_metadata(Some(text("")));
-    };
-    let response = response
-        .with_committed_offset(committed.offset)
-        .with_metadata(Some(text(committed.metadata)));
-    if version >= LEADER_EPOCH_FROM {
-        response.with_committed_leader_epoch(committed.leader_epoch)
-    } else {
-        response
-    }
+fn fetch_group(node: &Node, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    let wanted = request.topics.map(|topics| {
+        let topics = topics.into_iter();
+        topics
+            .map(|topic| (topic.name, topic.partition_indexes))
+            .collect()
+    });
+    let topics = look_up(node, &request.group_id, wanted).map(|(name, found)| {
+        let partition = |(index, committed): (i32, Committed)| {
+            OffsetFetchResponsePartitions::default()
+                .with_partition_index(index)
+                .with_committed_offset(committed.offset)
+                .with_committed_leader_epoch(committed.leader_epoch)
+                .with_metadata(Some(text(committed.metadata)))
+        };
+        OffsetFetchResponseTopics::default()
+            .with_name(name)
+            .with_partitions(found.into_iter().map(partition).collect())
+    });
+    OffsetFetchResponseGroup::default()
+        .with_topics(topics.collect())
+        .with_group_id(request.group_id)
+}
+
+/// What a group committed for the partitions wanted, or for all.
+fn look_up(
+    node: &Node,
+    group: &GroupId,
+    wanted: Option<Vec<(TopicName, Vec<i32>)>>,
+) -> impl Iterator<Item = (TopicName, Vec<(i32, Committed)>)> {
+    let wanted = wanted.unwrap_or_else(|| {
+        let mut all: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        for (topic, partition) in node.offsets.places(group) {
+            all.entry(topic).or_default().push(partition);
+        }
+        let all = all.into_iter();
+        all.map(|(topic, all)| (TopicName(text(topic)), all))
+            .collect()
+    });
+    wanted.into_iter().map(move |(name, indexes)| {
+        let find = |index: i32| {
+            let place = (name.to_string(), index);
+            let none = || Committed {
+                offset: -1,
+                leader_epoch: -1,
+                metadata: String::new(),
+            };
+            let committed = node.offsets.get(group, &place);
+            (index, committed.unwrap_or_else(none))
+        };
+        let found = indexes.into_iter().map(find).collect();
+        (name, found)
+    })
 }

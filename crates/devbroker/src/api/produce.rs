@@ -1,6 +1,8 @@
 //! Produce: batches in, their offsets out.
 //!
-//! A batch is acknowledged when it is in the log, and with fsync `always` on the disk.
+//! A batch is acknowledged when it is in the log, and with fsync `always` on the disk. From version
+//! 13 on topics go by their ids (KIP-516:
+//! <https://cwiki.apache.org/confluence/display/KAFKA/KIP-516%3A+Topic+Identifiers>).
 
 use std::sync::Arc;
 
@@ -9,8 +11,8 @@ use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 
-use super::text;
-use crate::log::batch::{self, BatchFault};
+use super::{OK, text};
+use crate::log::batch::{self, BatchFault, Codec};
 use crate::log::{AppendError, Partition};
 use crate::node::Node;
 use crate::topics::Topic;
@@ -29,18 +31,51 @@ struct Pending {
     at: (usize, usize),
 }
 
-/// Appends what the request holds. `None` where the client wants no answer (acks 0).
-pub(crate) async fn handle(node: &Node, request: ProduceRequest) -> Option<ProduceResponse> {
+/// Lowest version in which topics go by their ids.
+const IDS_FROM: i16 = 13;
+/// Lowest version whose client knows zstd (KIP-110:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-110%3A+Add+Codec+for+ZStandard+Compression>).
+const ZSTD_FROM: i16 = 7;
+
+/// A batch of a client that wants no answer (acks 0) was refused. It learns so when its connection
+/// closes, as with Kafka.
+#[derive(Debug, thiserror::Error)]
+#[error("a record batch sent without wanting an answer is refused with error {code}")]
+pub(crate) struct RefusedUnasked {
+    code: i16,
+}
+
+/// Appends what the request holds. `None` where the client wants no answer.
+pub(crate) async fn handle(
+    node: &Node,
+    request: ProduceRequest,
+    version: i16,
+) -> Result<Option<ProduceResponse>, RefusedUnasked> {
     let refused = refuse_whole(&request);
+    let ids = request.topic_data.iter().map(|data| data.topic_id);
+    let by_id = node.topics.by_ids(ids.filter(|_| version >= IDS_FROM));
     let mut responses = Vec::new();
     let mut pending = Vec::new();
     for data in request.topic_data {
-        let topic = node.topics.get(&data.name);
+        let topic = if version >= IDS_FROM {
+            by_id
+                .get(&data.topic_id)
+                .cloned()
+                .ok_or(ResponseError::UnknownTopicId)
+        } else {
+            let topic = node.topics.get(&data.name);
+            topic.ok_or(ResponseError::UnknownTopicOrPartition)
+        };
         let mut partitions = Vec::new();
         for partition in data.partition_data {
             let result = match &refused {
                 Some(refused) => Err(refused.into()),
-                None => append(node, topic.as_deref(), &partition),
+                None => append(
+                    node,
+                    topic.as_deref().map_err(|error| *error),
+                    &partition,
+                    version,
+                ),
             };
             let (response, written) = answer(partition.index, result);
             let at = (responses.len(), partitions.len());
@@ -54,13 +89,22 @@ pub(crate) async fn handle(node: &Node, request: ProduceRequest) -> Option<Produ
         // Copied: an answer that waits holds nothing of the frame.
         let response = TopicProduceResponse::default()
             .with_name(TopicName(text(data.name.as_str())))
+            .with_topic_id(data.topic_id)
             .with_partition_responses(partitions);
         responses.push(response);
     }
     for written in pending {
         settle(node, written, &mut responses).await;
     }
-    (request.acks != 0).then(|| ProduceResponse::default().with_responses(responses))
+    if request.acks != 0 {
+        return Ok(Some(ProduceResponse::default().with_responses(responses)));
+    }
+    let mut all = responses.iter().flat_map(|it| &it.partition_responses);
+    let refused = all.find(|partition| partition.error_code != OK);
+    refused.map_or(Ok(None), |partition| {
+        let code = partition.error_code;
+        Err(RefusedUnasked { code })
+    })
 }
 
 fn refuse_whole(request: &ProduceRequest) -> Option<Refused> {
@@ -95,23 +139,20 @@ type Written = (Arc<Partition>, i64);
 
 fn append(
     node: &Node,
-    topic: Option<&Topic>,
+    topic: Result<&Topic, ResponseError>,
     data: &PartitionProduceData,
+    version: i16,
 ) -> Result<(i64, i64, Written), Refusal> {
-    let found = topic.and_then(|topic| {
-        let index = usize::try_from(data.index).ok()?;
-        Some((topic, topic.partitions.get(index)?))
-    });
-    let Some((topic, partition)) = found else {
-        let code = ResponseError::UnknownTopicOrPartition;
-        return Err(Refusal {
-            code,
-            message: code.to_string(),
-        });
-    };
+    let topic = topic?;
+    let index = usize::try_from(data.index).ok();
+    let partition = index.and_then(|index| topic.partitions.get(index));
+    let partition = partition.ok_or(ResponseError::UnknownTopicOrPartition)?;
     let records = data.records.as_deref().unwrap_or_default();
     let max_bytes = topic.settings.max_message_bytes(node.max_message_bytes);
     let header = batch::validate(records, max_bytes)?;
+    if header.codec() == Codec::Zstd && version < ZSTD_FROM {
+        return Err(ResponseError::UnsupportedCompressionType.into());
+    }
     let mut log = partition.log();
     let appended = log.append(&header, records)?;
     let start = log.start();
@@ -165,6 +206,15 @@ async fn settle(node: &Node, written: Pending, responses: &mut [TopicProduceResp
                 message: format!("sync failed: {error}"),
             };
             *response = refuse(std::mem::take(response), &refusal);
+        }
+    }
+}
+
+impl From<ResponseError> for Refusal {
+    fn from(code: ResponseError) -> Self {
+        Self {
+            code,
+            message: code.to_string(),
         }
     }
 }

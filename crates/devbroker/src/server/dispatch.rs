@@ -9,38 +9,46 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::{ApiKey, ApiVersionsResponse, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, ApiVersionsResponse, ConsumerGroupHeartbeatRequest, RequestHeader,
+    ResponseHeader,
+};
 use kafka_protocol::protocol::{Decodable, Encodable};
 use tokio::sync::Notify;
 
 use super::shape::{self, ShapeError};
 use crate::api::{
-    configs, fetch, groups, init_producer, list_offsets, metadata, offsets, produce, tools, topics,
+    cluster, configs, fetch, groups, init_producer, list_offsets, metadata, next_groups, offsets,
+    produce, tools, topics,
 };
 use crate::budget::Room;
 use crate::node::Node;
 
 /// What is answered: key, lowest and highest version.
-pub(super) const APIS: [(ApiKey, i16, i16); 19] = [
-    (ApiKey::Produce, 3, 9),
-    (ApiKey::Fetch, 4, 12),
-    (ApiKey::ListOffsets, 1, 6),
-    (ApiKey::Metadata, 0, 9),
-    (ApiKey::OffsetCommit, 2, 8),
-    (ApiKey::OffsetFetch, 1, 7),
-    (ApiKey::FindCoordinator, 0, 3),
-    (ApiKey::JoinGroup, 0, 7),
+pub(super) const APIS: [(ApiKey, i16, i16); 23] = [
+    (ApiKey::Produce, 3, 13),
+    (ApiKey::Fetch, 4, 18),
+    (ApiKey::ListOffsets, 1, 10),
+    (ApiKey::Metadata, 0, 13),
+    (ApiKey::OffsetCommit, 2, 9),
+    (ApiKey::OffsetFetch, 1, 9),
+    (ApiKey::FindCoordinator, 0, 6),
+    (ApiKey::JoinGroup, 0, 9),
     (ApiKey::Heartbeat, 0, 4),
-    (ApiKey::LeaveGroup, 0, 4),
+    (ApiKey::LeaveGroup, 0, 5),
     (ApiKey::SyncGroup, 0, 5),
-    (ApiKey::DescribeGroups, 0, 5),
-    (ApiKey::ListGroups, 0, 4),
-    (ApiKey::ApiVersions, 0, 3),
-    (ApiKey::CreateTopics, 2, 5),
-    (ApiKey::DeleteTopics, 1, 5),
-    (ApiKey::InitProducerId, 0, 4),
+    (ApiKey::DescribeGroups, 0, 6),
+    (ApiKey::ListGroups, 0, 5),
+    (ApiKey::ApiVersions, 0, 4),
+    (ApiKey::CreateTopics, 2, 7),
+    (ApiKey::DeleteTopics, 1, 6),
+    (ApiKey::InitProducerId, 0, 5),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::DeleteGroups, 0, 2),
+    (ApiKey::DescribeCluster, 0, 2),
+    (ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    (ApiKey::ConsumerGroupDescribe, 0, 1),
+    (ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
 /// Room for the records' surroundings in an answer.
@@ -61,6 +69,8 @@ pub(super) enum RequestError {
     Encode { detail: String },
     #[error("no room for an answer of {size} bytes")]
     Room { size: usize },
+    #[error(transparent)]
+    Unasked(#[from] produce::RefusedUnasked),
 }
 
 /// The frame of an answer, with the room it takes.
@@ -92,7 +102,7 @@ pub(super) async fn answer(
         if api != ApiKey::ApiVersions {
             return Err(unsupported);
         }
-        // The one case with an answer (KIP-511): version 0, an error, and what is supported.
+        // The one case with an answer: version 0, an error, and what is supported.
         let header: RequestHeader = decode(&mut frame, header_version, "header")?;
         let refused = api_versions(0).with_error_code(ResponseError::UnsupportedVersion.code());
         let refused = encode(api, 0, header.correlation_id, &refused)?;
@@ -195,9 +205,9 @@ impl Request<'_> {
 
     async fn produce(mut self) -> Answer {
         let request = self.body()?;
-        let response = produce::handle(self.node, request).await;
+        let response = produce::handle(self.node, request, self.version).await;
         self.release();
-        match response {
+        match response? {
             Some(response) => self.encode_in_time(&response).await,
             None => Ok(None),
         }
@@ -205,7 +215,7 @@ impl Request<'_> {
 
     async fn fetch(mut self, bell: &Arc<Notify>) -> Answer {
         let request = self.body()?;
-        let (response, room) = fetch::handle(self.node, bell, request).await;
+        let (response, room) = fetch::handle(self.node, bell, request, self.version).await;
         self.encode(&response, room)
     }
 
@@ -231,7 +241,10 @@ impl Request<'_> {
     fn answer_at_once(mut self, room: Room) -> Answer {
         let (node, version) = (self.node, self.version);
         match self.api {
-            ApiKey::ApiVersions => self.encode(&api_versions(version), room),
+            ApiKey::ApiVersions => {
+                let request: ApiVersionsRequest = self.body()?;
+                self.encode(&about_versions(&request, version), room)
+            }
             ApiKey::ListOffsets => {
                 let request = self.body()?;
                 self.encode(&list_offsets::handle(node, request, version), room)
@@ -242,11 +255,11 @@ impl Request<'_> {
             }
             ApiKey::FindCoordinator => {
                 let request = self.body()?;
-                self.encode(&metadata::find_coordinator(node, &request), room)
+                self.encode(&cluster::find_coordinator(node, request, version), room)
             }
             ApiKey::CreateTopics => {
                 let request = self.body()?;
-                self.encode(&topics::create(node, request), room)
+                self.encode(&topics::create(node, request, version), room)
             }
             ApiKey::DeleteTopics => {
                 let request = self.body()?;
@@ -254,7 +267,15 @@ impl Request<'_> {
             }
             ApiKey::DescribeConfigs => {
                 let request = self.body()?;
-                self.encode(&configs::handle(node, request), room)
+                self.encode(&configs::handle(node, request, version), room)
+            }
+            ApiKey::DescribeCluster => {
+                let request = self.body()?;
+                self.encode(&cluster::describe(node, &request, version), room)
+            }
+            ApiKey::DescribeTopicPartitions => {
+                let request = self.body()?;
+                self.encode(&cluster::describe_topic_partitions(node, request), room)
             }
             ApiKey::InitProducerId => {
                 let request = self.body()?;
@@ -291,6 +312,14 @@ impl Request<'_> {
                 let request = self.body()?;
                 self.encode(&tools::delete(node, request), room)
             }
+            ApiKey::ConsumerGroupHeartbeat => {
+                let _member: ConsumerGroupHeartbeatRequest = self.body()?;
+                self.encode(&next_groups::heartbeat(), room)
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                let request = self.body()?;
+                self.encode(&next_groups::describe(request), room)
+            }
             other => Err(RequestError::Unsupported {
                 key: other as i16,
                 version,
@@ -299,11 +328,32 @@ impl Request<'_> {
     }
 }
 
+/// From version 3 on clients say what they are (KIP-511:
+/// <https://cwiki.apache.org/confluence/display/KAFKA/KIP-511%3A+Collect+and+Expose+Client%27s+Name+and+Version+in+the+Brokers>).
+fn about_versions(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
+    let is_legal = |name: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric();
+        let ends = [name.bytes().next(), name.bytes().next_back()];
+        let inner = |byte: u8| plain(byte) || b"-.".contains(&byte);
+        ends.into_iter().all(|end| end.is_some_and(plain)) && name.bytes().all(inner)
+    };
+    let named =
+        is_legal(&request.client_software_name) && is_legal(&request.client_software_version);
+    if version >= 3 && !named {
+        let invalid = ResponseError::InvalidRequest.code();
+        return ApiVersionsResponse::default().with_error_code(invalid);
+    }
+    api_versions(version)
+}
+
 fn api_versions(version: i16) -> ApiVersionsResponse {
     let entry = |(key, low, high): &(ApiKey, i16, i16)| {
+        // Kafka 4 says so, too, and takes 3 and later only: librdkafka before 2.11 compresses
+        // nothing unless it sees version 0 (<https://issues.apache.org/jira/browse/KAFKA-18659>).
+        let lowest = if *key == ApiKey::Produce { 0 } else { *low };
         ApiVersion::default()
             .with_api_key(*key as i16)
-            .with_min_version(*low)
+            .with_min_version(lowest)
             .with_max_version(*high)
     };
     let response = ApiVersionsResponse::default().with_api_keys(APIS.iter().map(entry).collect());

@@ -19,9 +19,11 @@ pub(super) enum Kind {
     Values(&'static Self),
     /// Structures.
     Structs(&'static [Field]),
+    /// One structure, or none.
+    Maybe(&'static [Field]),
 }
 
-use Kind::{Blob, Fixed, Structs, Text, Values};
+use Kind::{Blob, Fixed, Maybe, Structs, Text, Values};
 
 /// The highest version there may be: "and later".
 const ON: i16 = i16::MAX;
@@ -31,6 +33,7 @@ const INT8: Kind = Fixed(1);
 const INT16: Kind = Fixed(2);
 const INT32: Kind = Fixed(4);
 const INT64: Kind = Fixed(8);
+const UUID: Kind = Fixed(16);
 
 /// First version with compact lengths and tagged fields, and the fields.
 pub(super) type Layout = (i16, &'static [Field]);
@@ -45,7 +48,8 @@ const PRODUCE: Layout = (
             3,
             ON,
             Structs(&[
-                (3, ON, Text),
+                (3, 12, Text),
+                (13, ON, UUID),
                 (3, ON, Structs(&[(3, ON, INT32), (3, ON, Blob)])),
             ]),
         ),
@@ -55,7 +59,7 @@ const PRODUCE: Layout = (
 const FETCH: Layout = (
     12,
     &[
-        (4, ON, INT32),
+        (4, 14, INT32),
         (4, ON, INT32),
         (4, ON, INT32),
         (4, ON, INT32),
@@ -66,7 +70,8 @@ const FETCH: Layout = (
             4,
             ON,
             Structs(&[
-                (4, ON, Text),
+                (4, 12, Text),
+                (13, ON, UUID),
                 (
                     4,
                     ON,
@@ -81,7 +86,11 @@ const FETCH: Layout = (
                 ),
             ]),
         ),
-        (7, ON, Structs(&[(7, ON, Text), (7, ON, Values(&INT32))])),
+        (
+            7,
+            ON,
+            Structs(&[(7, 12, Text), (13, ON, UUID), (7, ON, Values(&INT32))]),
+        ),
         (11, ON, Text),
     ],
 );
@@ -103,15 +112,16 @@ const LIST_OFFSETS: Layout = (
                 ),
             ]),
         ),
+        (10, ON, INT32),
     ],
 );
 
 const METADATA: Layout = (
     9,
     &[
-        (0, ON, Structs(&[(0, ON, Text)])),
+        (0, ON, Structs(&[(10, ON, UUID), (0, ON, Text)])),
         (4, ON, BOOL),
-        (8, ON, BOOL),
+        (8, 10, BOOL),
         (8, ON, BOOL),
     ],
 );
@@ -147,13 +157,23 @@ const OFFSET_COMMIT: Layout = (
 const OFFSET_FETCH: Layout = (
     6,
     &[
-        (1, ON, Text),
-        (1, ON, Structs(&[(1, ON, Text), (1, ON, Values(&INT32))])),
+        (1, 7, Text),
+        (1, 7, Structs(&[(1, ON, Text), (1, ON, Values(&INT32))])),
+        (
+            8,
+            ON,
+            Structs(&[
+                (8, ON, Text),
+                (9, ON, Text),
+                (9, ON, INT32),
+                (8, ON, Structs(&[(8, ON, Text), (8, ON, Values(&INT32))])),
+            ]),
+        ),
         (7, ON, BOOL),
     ],
 );
 
-const FIND_COORDINATOR: Layout = (3, &[(0, ON, Text), (1, ON, INT8)]);
+const FIND_COORDINATOR: Layout = (3, &[(0, 3, Text), (1, ON, INT8), (4, ON, Values(&Text))]);
 
 const JOIN_GROUP: Layout = (
     6,
@@ -165,6 +185,7 @@ const JOIN_GROUP: Layout = (
         (5, ON, Text),
         (0, ON, Text),
         (0, ON, Structs(&[(0, ON, Text), (0, ON, Blob)])),
+        (8, ON, Text),
     ],
 );
 
@@ -178,7 +199,11 @@ const LEAVE_GROUP: Layout = (
     &[
         (0, ON, Text),
         (0, 2, Text),
-        (3, ON, Structs(&[(3, ON, Text), (3, ON, Text)])),
+        (
+            3,
+            ON,
+            Structs(&[(3, ON, Text), (3, ON, Text), (5, ON, Text)]),
+        ),
     ],
 );
 
@@ -197,7 +222,7 @@ const SYNC_GROUP: Layout = (
 
 const DESCRIBE_GROUPS: Layout = (5, &[(0, ON, Values(&Text)), (3, ON, BOOL)]);
 
-const LIST_GROUPS: Layout = (3, &[(4, ON, Values(&Text))]);
+const LIST_GROUPS: Layout = (3, &[(4, ON, Values(&Text)), (5, ON, Values(&Text))]);
 
 const API_VERSIONS: Layout = (3, &[(3, ON, Text), (3, ON, Text)]);
 
@@ -220,7 +245,14 @@ const CREATE_TOPICS: Layout = (
     ],
 );
 
-const DELETE_TOPICS: Layout = (4, &[(1, ON, Values(&Text)), (1, ON, INT32)]);
+const DELETE_TOPICS: Layout = (
+    4,
+    &[
+        (6, ON, Structs(&[(6, ON, Text), (6, ON, UUID)])),
+        (1, 5, Values(&Text)),
+        (1, ON, INT32),
+    ],
+);
 
 const INIT_PRODUCER_ID: Layout = (
     2,
@@ -247,6 +279,35 @@ const DESCRIBE_CONFIGS: Layout = (
 
 const DELETE_GROUPS: Layout = (2, &[(0, ON, Values(&Text))]);
 
+const DESCRIBE_CLUSTER: Layout = (0, &[(0, ON, BOOL), (1, ON, INT8), (2, ON, BOOL)]);
+
+const CONSUMER_GROUP_HEARTBEAT: Layout = (
+    0,
+    &[
+        (0, ON, Text),
+        (0, ON, Text),
+        (0, ON, INT32),
+        (0, ON, Text),
+        (0, ON, Text),
+        (0, ON, INT32),
+        (0, ON, Values(&Text)),
+        (1, ON, Text),
+        (0, ON, Text),
+        (0, ON, Structs(&[(0, ON, UUID), (0, ON, Values(&INT32))])),
+    ],
+);
+
+const CONSUMER_GROUP_DESCRIBE: Layout = (0, &[(0, ON, Values(&Text)), (0, ON, BOOL)]);
+
+const DESCRIBE_TOPIC_PARTITIONS: Layout = (
+    0,
+    &[
+        (0, ON, Structs(&[(0, ON, Text)])),
+        (0, ON, INT32),
+        (0, ON, Maybe(&[(0, ON, Text), (0, ON, INT32)])),
+    ],
+);
+
 /// The layout of a request; `None` where it is not one that is answered.
 pub(super) fn of(api: ApiKey) -> Option<Layout> {
     Some(match api {
@@ -269,6 +330,10 @@ pub(super) fn of(api: ApiKey) -> Option<Layout> {
         ApiKey::InitProducerId => INIT_PRODUCER_ID,
         ApiKey::DescribeConfigs => DESCRIBE_CONFIGS,
         ApiKey::DeleteGroups => DELETE_GROUPS,
+        ApiKey::DescribeCluster => DESCRIBE_CLUSTER,
+        ApiKey::ConsumerGroupHeartbeat => CONSUMER_GROUP_HEARTBEAT,
+        ApiKey::ConsumerGroupDescribe => CONSUMER_GROUP_DESCRIBE,
+        ApiKey::DescribeTopicPartitions => DESCRIBE_TOPIC_PARTITIONS,
         _ => return None,
     })
 }

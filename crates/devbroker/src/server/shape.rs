@@ -97,6 +97,15 @@ impl<'a> Walk<'a> {
             }
             Kind::Values(kind) => self.each(|walk| walk.field(kind)),
             Kind::Structs(fields) => self.each(|walk| walk.fields(fields)),
+            Kind::Maybe(fields) => {
+                let marker = self.skip(1)?.first().copied().unwrap_or(0);
+                // The sign says whether there is one: -1 or 1.
+                if marker.cast_signed() < 0 {
+                    Ok(())
+                } else {
+                    self.fields(fields)
+                }
+            }
         }
     }
 

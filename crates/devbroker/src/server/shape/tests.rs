@@ -1,8 +1,11 @@
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::consumer_group_heartbeat_request::TopicPartitions;
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
+use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+use kafka_protocol::messages::describe_topic_partitions_request::{Cursor, TopicRequest};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
@@ -11,20 +14,27 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic;
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, GroupId,
-    HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
+    ApiVersionsRequest, BrokerId, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest,
+    CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, DescribeTopicPartitionsRequest, FetchRequest,
+    FindCoordinatorRequest, GroupId, HeartbeatRequest, InitProducerIdRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
     OffsetFetchRequest, ProduceRequest, RequestHeader, SyncGroupRequest, TopicName,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
+use uuid::Uuid;
 
 use super::*;
 use crate::server::dispatch::APIS;
+
+/// Of no topic.
+const ID: Uuid = Uuid::from_u128(7);
 
 fn s(text: &'static str) -> StrBytes {
     StrBytes::from_static_str(text)
@@ -60,6 +70,7 @@ fn body(api: ApiKey, v: i16, out: &mut BytesMut) {
                 PartitionProduceData::default().with_records(Some(Bytes::from_static(b"rr")));
             let topic = TopicProduceData::default()
                 .with_name(t())
+                .with_topic_id(ID)
                 .with_partition_data(vec![data.clone(), data]);
             ProduceRequest::default()
                 .with_transactional_id(None)
@@ -72,11 +83,13 @@ fn body(api: ApiKey, v: i16, out: &mut BytesMut) {
             let partitions = vec![FetchPartition::default(), FetchPartition::default()];
             let topic = FetchTopic::default()
                 .with_topic(t())
+                .with_topic_id(ID)
                 .with_partitions(partitions);
             let mut request = FetchRequest::default().with_topics(vec![topic.clone(), topic]);
             if v >= 7 {
                 let forgotten = ForgottenTopic::default()
                     .with_topic(t())
+                    .with_topic_id(ID)
                     .with_partitions(vec![1, 2]);
                 request.forgotten_topics_data = vec![forgotten];
             }
@@ -97,7 +110,11 @@ fn body(api: ApiKey, v: i16, out: &mut BytesMut) {
                 .unwrap()
         }
         ApiKey::Metadata => {
-            let topics = vec![MetadataRequestTopic::default().with_name(Some(t())); 2];
+            let mut topics = vec![MetadataRequestTopic::default().with_name(Some(t())); 2];
+            if v >= 10 {
+                let by_id = MetadataRequestTopic::default().with_topic_id(ID);
+                topics.push(by_id.with_name(None));
+            }
             MetadataRequest::default()
                 .with_topics(Some(topics))
                 .encode(out, v)
@@ -117,6 +134,21 @@ fn body(api: ApiKey, v: i16, out: &mut BytesMut) {
             }
             request.encode(out, v).unwrap()
         }
+        ApiKey::OffsetFetch if v >= 8 => {
+            let topic = OffsetFetchRequestTopics::default()
+                .with_name(t())
+                .with_partition_indexes(vec![1, 2, 3]);
+            let group = OffsetFetchRequestGroup::default()
+                .with_group_id(g())
+                .with_topics(Some(vec![topic]));
+            let all = OffsetFetchRequestGroup::default()
+                .with_group_id(g())
+                .with_topics(None);
+            OffsetFetchRequest::default()
+                .with_groups(vec![group, all])
+                .encode(out, v)
+                .unwrap()
+        }
         ApiKey::OffsetFetch => {
             let topic = OffsetFetchRequestTopic::default()
                 .with_name(t())
@@ -127,6 +159,10 @@ fn body(api: ApiKey, v: i16, out: &mut BytesMut) {
                 .encode(out, v)
                 .unwrap()
         }
+        ApiKey::FindCoordinator if v >= 4 => FindCoordinatorRequest::default()
+            .with_coordinator_keys(vec![s("group"), s("another")])
+            .encode(out, v)
+            .unwrap(),
         ApiKey::FindCoordinator => FindCoordinatorRequest::default()
             .with_key(s("group"))
             .encode(out, v)
@@ -180,7 +216,7 @@ fn group_body(api: ApiKey, v: i16, out: &mut BytesMut) {
                 .unwrap()
         }
         ApiKey::DescribeGroups => DescribeGroupsRequest::default()
-            .with_groups(vec![g(), g()])
+            .with_groups(vec![g(), GroupId(s("nobody"))])
             .encode(out, v)
             .unwrap(),
         ApiKey::ListGroups => {
@@ -189,8 +225,14 @@ fn group_body(api: ApiKey, v: i16, out: &mut BytesMut) {
             } else {
                 Vec::new()
             };
+            let types = if v >= 5 {
+                vec![s("classic")]
+            } else {
+                Vec::new()
+            };
             ListGroupsRequest::default()
                 .with_states_filter(states)
+                .with_types_filter(types)
                 .encode(out, v)
                 .unwrap()
         }
@@ -205,8 +247,20 @@ fn group_body(api: ApiKey, v: i16, out: &mut BytesMut) {
                 .with_name(t())
                 .with_assignments(vec![assignment])
                 .with_configs(vec![config]);
+            let good = CreatableTopic::default()
+                .with_name(TopicName(s("another")))
+                .with_num_partitions(1)
+                .with_replication_factor(1);
             CreateTopicsRequest::default()
-                .with_topics(vec![topic])
+                .with_topics(vec![topic, good])
+                .encode(out, v)
+                .unwrap()
+        }
+        ApiKey::DeleteTopics if v >= 6 => {
+            let by_name = DeleteTopicState::default().with_name(Some(t()));
+            let by_id = DeleteTopicState::default().with_topic_id(ID);
+            DeleteTopicsRequest::default()
+                .with_topics(vec![by_name, by_id])
                 .encode(out, v)
                 .unwrap()
         }
@@ -222,8 +276,13 @@ fn group_body(api: ApiKey, v: i16, out: &mut BytesMut) {
             let resource = DescribeConfigsResource::default()
                 .with_resource_name(s("topic"))
                 .with_configuration_keys(Some(vec![s("retention.ms")]));
+            let all = DescribeConfigsResource::default()
+                .with_resource_type(2)
+                .with_resource_name(s("topic"))
+                .with_configuration_keys(None);
             DescribeConfigsRequest::default()
-                .with_resources(vec![resource])
+                .with_resources(vec![resource, all])
+                .with_include_synonyms(true)
                 .encode(out, v)
                 .unwrap()
         }
@@ -231,6 +290,38 @@ fn group_body(api: ApiKey, v: i16, out: &mut BytesMut) {
             .with_groups_names(vec![g()])
             .encode(out, v)
             .unwrap(),
+        _ => newer_body(api, v, out),
+    }
+}
+
+fn newer_body(api: ApiKey, v: i16, out: &mut BytesMut) {
+    match api {
+        ApiKey::DescribeCluster => DescribeClusterRequest::default().encode(out, v).unwrap(),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let owned = TopicPartitions::default()
+                .with_topic_id(ID)
+                .with_partitions(vec![1, 2]);
+            ConsumerGroupHeartbeatRequest::default()
+                .with_group_id(g())
+                .with_instance_id(Some(s("instance")))
+                .with_subscribed_topic_names(Some(vec![t()]))
+                .with_topic_partitions(Some(vec![owned]))
+                .encode(out, v)
+                .unwrap()
+        }
+        ApiKey::ConsumerGroupDescribe => ConsumerGroupDescribeRequest::default()
+            .with_group_ids(vec![g(), g()])
+            .encode(out, v)
+            .unwrap(),
+        ApiKey::DescribeTopicPartitions => {
+            let cursor = Cursor::default().with_topic_name(t());
+            DescribeTopicPartitionsRequest::default()
+                .with_topics(vec![TopicRequest::default().with_name(t())])
+                .with_response_partition_limit(3)
+                .with_cursor(Some(cursor))
+                .encode(out, v)
+                .unwrap()
+        }
         other => panic!("no request for {other:?}"),
     }
 }
