@@ -56,7 +56,7 @@ fn find_all(
         .topics
         .by_ids(wanted.iter().map(|topic| topic.topic_id));
     let find_one = |topic: MetadataRequestTopic| match topic.name {
-        _ if version >= IDS_FROM && version < ASK_BY_ID_FROM && !topic.topic_id.is_nil() => {
+        _ if (IDS_FROM..ASK_BY_ID_FROM).contains(&version) && !topic.topic_id.is_nil() => {
             refused(ResponseError::InvalidRequest)
                 .with_name(Some(topic.name.unwrap_or_default()))
                 .with_topic_id(topic.topic_id)

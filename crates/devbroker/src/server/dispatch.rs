@@ -189,7 +189,7 @@ impl Request<'_> {
     }
 
     /// The answer, once there is room for it.
-    async fn encode_in_time(&self, response: &impl Encodable) -> Answer {
+    async fn encode_in_time(&self, response: &(impl Encodable + Sync)) -> Answer {
         let wanted = self.size_of(response)?;
         let room = self.node.budget.for_answer(wanted).await;
         self.encode(response, room)
