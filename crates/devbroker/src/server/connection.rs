@@ -76,7 +76,14 @@ impl Connection {
                 .filter(|length| *length <= self.limits.frame_bytes)
                 .ok_or(Ended::FrameSize { size })?;
             let (frame, room) = self.read_frame(&mut incoming, length).await?;
-            let answer = dispatch::answer(&self.node, &self.bell, self.peer, frame, room).await?;
+            let waits = dispatch::waits(&frame);
+            let answer = dispatch::answer(&self.node, &self.bell, self.peer, frame, room);
+            let answer = tokio::select! {
+                biased;
+                answer = answer => answer?,
+                // Nobody is there to hear the answer. What has an effect is never cut short.
+                () = incoming.closed(), if waits => None,
+            };
             if let Some((answer, room)) = answer {
                 let mut rest = &answer[..];
                 while !rest.is_empty() {

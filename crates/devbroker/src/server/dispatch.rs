@@ -76,6 +76,13 @@ pub(super) enum RequestError {
 /// The frame of an answer, with the room it takes.
 type Answer = Result<Option<(Bytes, Room)>, RequestError>;
 
+/// Whether a request waits for others before it has an effect, so that it may be dropped when its
+/// client goes.
+pub(super) fn waits(frame: &[u8]) -> bool {
+    let waiting = [ApiKey::Fetch, ApiKey::JoinGroup, ApiKey::SyncGroup];
+    waiting.into_iter().any(|api| is_for(api, frame))
+}
+
 /// Whether a frame of which not all may be there yet is for Produce.
 pub(super) fn is_produce(frame: &[u8]) -> bool {
     is_for(ApiKey::Produce, frame)

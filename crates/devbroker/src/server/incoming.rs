@@ -1,13 +1,20 @@
 //! A client's socket, with the few bytes that were read ahead.
+//!
+//! It promises: a client that has closed is noticed also while one of its requests runs, and what
+//! it sent before is not lost by looking.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
 /// Bytes that are read before they are asked for.
 const AHEAD: usize = 8 << 10;
+/// How often the end is looked for behind more bytes than are read ahead.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The socket of one connection.
 pub(super) struct Incoming {
@@ -61,6 +68,22 @@ impl Incoming {
         match self.socket.write(bytes).await? {
             0 => Err(io::ErrorKind::WriteZero.into()),
             written => Ok(written),
+        }
+    }
+
+    /// Returns when the client has closed, or its connection broke.
+    pub(super) async fn closed(&mut self) {
+        while self.ahead.len() < AHEAD {
+            match self.read_ahead().await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+        while let Ok(ready) = self.socket.ready(Interest::READABLE).await {
+            if ready.is_read_closed() {
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 }

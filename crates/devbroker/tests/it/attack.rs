@@ -5,15 +5,22 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ApiVersionsRequest, FetchRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{
+    ApiVersionsRequest, DescribeGroupsRequest, FetchRequest, GroupId, JoinGroupRequest,
+    MetadataRequest, ProduceRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
+use rdkafka::consumer::Consumer;
 use rdkafka::producer::{BaseRecord, Producer};
 use tokio::time::{Instant, sleep};
 
-use crate::client::{LIMIT, PARTITIONS, Sender, TOPIC, create, run};
+use crate::client::{LIMIT, PARTITIONS, Sender, TOPIC, consumer, create, run};
+use crate::robustness::batch;
 use crate::wire::{Wire, frame};
 
 /// Time for what must come at once, on a busy machine.
@@ -143,18 +150,113 @@ fn a_slow_reader_gets_its_answer_and_one_that_stops_is_cut() {
     for wire in &mut stopped {
         wire.0.write_all(&fetch_all(0)).unwrap();
     }
-    until_served(address);
+    let _free = served(address);
 }
 
-/// Connects until there is a free connection.
-fn until_served(address: SocketAddr) {
+/// A connection, as soon as there is a free one.
+fn served(address: SocketAddr) -> Wire {
     let began = Instant::now();
     loop {
         let mut wire = Wire::connect(address);
         let asked = wire.0.write_all(&frame(0, &ApiVersionsRequest::default()));
         if asked.is_ok() && wire.receive().is_some() {
-            return;
+            return wire;
         }
         assert!(began.elapsed() < SOON, "no connection is free");
     }
+}
+
+#[test]
+fn a_client_that_goes_frees_its_place_while_its_request_waits() {
+    let config = BrokerConfig {
+        max_connections: 4,
+        ..BrokerConfig::default()
+    };
+    let broker = Broker::start(config).unwrap();
+    let address = broker.address();
+    create(address, TOPIC, PARTITIONS, &[]);
+    // The first member never joins again, so the second one waits for it.
+    let mut first = served(address);
+    assert_eq!(first.call(3, &join("")).error_code, 0);
+    let mut gone = [served(address), served(address)];
+    gone[0].0.write_all(&frame(3, &join(""))).unwrap();
+    gone[1].0.write_all(&fetch_all(0)).unwrap();
+    until_there_are(address, 2);
+    let other = served(address);
+    drop(gone);
+    let others = [served(address), served(address)];
+    drop((other, others));
+    let mut gone = served(address);
+    gone.0.write_all(&fetch_all(0)).unwrap();
+    // More than is read ahead: the end stands behind it.
+    let much: Vec<u8> = frame(9, &MetadataRequest::default()).repeat(4_000);
+    gone.0.write_all(&much).unwrap();
+    let others = [served(address), served(address)];
+    drop(gone);
+    let last = served(address);
+    drop((first, others, last));
+}
+
+/// Reads the member count of the group until it is `members`: then they have all been heard.
+fn until_there_are(address: SocketAddr, members: usize) {
+    let began = Instant::now();
+    let mut wire = served(address);
+    let request = DescribeGroupsRequest::default().with_groups(vec![group()]);
+    while wire.call(4, &request).groups[0].members.len() != members {
+        assert!(began.elapsed() < SOON, "not {members} members");
+    }
+}
+
+fn group() -> GroupId {
+    GroupId(StrBytes::from_static_str("group"))
+}
+
+fn join(member_id: &'static str) -> JoinGroupRequest {
+    let protocol = JoinGroupRequestProtocol::default()
+        .with_name(StrBytes::from_static_str("range"))
+        .with_metadata(Bytes::from_static(&[1; 64]));
+    JoinGroupRequest::default()
+        .with_group_id(group())
+        .with_session_timeout_ms(600_000)
+        .with_rebalance_timeout_ms(600_000)
+        .with_member_id(StrBytes::from_static_str(member_id))
+        .with_protocol_type(StrBytes::from_static_str("consumer"))
+        .with_protocols(vec![protocol])
+}
+
+/// Requests without an answer, sent behind one that waits: all of them count, although the client
+/// has gone by then.
+#[test]
+fn what_was_sent_before_the_client_went_is_stored() {
+    let broker = Broker::start(BrokerConfig::default()).unwrap();
+    let address = broker.address();
+    create(address, TOPIC, PARTITIONS, &[]);
+    let mut wire = Wire::connect(address);
+    wire.0.write_all(&fetch_all(0)).unwrap();
+    let data = PartitionProduceData::default()
+        .with_index(1)
+        .with_records(Some(batch(-1, -1).into()));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_partition_data(vec![data]);
+    let request = ProduceRequest::default()
+        .with_transactional_id(None)
+        .with_acks(0)
+        .with_topic_data(vec![topic]);
+    wire.0.write_all(&frame(8, &request).repeat(300)).unwrap();
+    drop(wire);
+    let began = Instant::now();
+    while ends(address)[1] != 300 {
+        assert!(began.elapsed() < SOON, "{:?}", ends(address));
+    }
+}
+
+/// Where each partition ends.
+fn ends(address: SocketAddr) -> Vec<i64> {
+    let consumer = consumer(address, "looks", &[]);
+    let end = |partition| {
+        let marks = consumer.fetch_watermarks(TOPIC, partition, LIMIT);
+        marks.unwrap().1
+    };
+    (0..PARTITIONS).map(end).collect()
 }

@@ -114,7 +114,7 @@ fn produce(wire: &mut Wire, acks: i16, records: &[u8]) -> (i16, i64) {
 }
 
 /// One record of an idempotent producer, as the format lays it down.
-fn batch(producer_id: i64, sequence: i32) -> Vec<u8> {
+pub(crate) fn batch(producer_id: i64, sequence: i32) -> Vec<u8> {
     let record = [14, 0, 0, 0, 1, 2, b'v', 0];
     let mut body = Vec::new();
     body.extend_from_slice(&0_i16.to_be_bytes());
