@@ -55,6 +55,22 @@ pub struct LogSettings {
     pub listen: SocketAddr,
     /// When records reach the disk: `always`, or how often. Default `1s`.
     pub fsync: FsyncSetting,
+    /// Groups without whose commit no record is dropped, as a list or with commas between them.
+    /// Default: the groups of all destinations.
+    pub retain_for: Option<GroupList>,
+}
+
+/// Names of consumer groups.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "ListOrText", into = "Vec<String>")]
+pub struct GroupList(pub Vec<String>);
+
+/// A list from a file; from the environment one text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ListOrText {
+    List(Vec<String>),
+    Text(String),
 }
 
 /// The `[admin]` section.
@@ -181,6 +197,14 @@ impl Settings {
         self.destinations.keys().cloned().collect()
     }
 
+    /// The groups without whose commit the embedded log drops no record.
+    #[must_use]
+    pub fn retain_for(&self) -> Vec<String> {
+        let groups = self.destinations.values().map(|it| it.group.clone());
+        let given = self.log.retain_for.as_ref();
+        given.map_or_else(|| groups.collect(), |list| list.0.clone())
+    }
+
     /// Whether the log runs inside this process.
     #[must_use]
     pub fn log_is_embedded(&self) -> bool {
@@ -202,7 +226,7 @@ pub fn absolute(path: &Path) -> std::io::Result<PathBuf> {
     std::path::absolute(path)
 }
 
-// === impl LogSettings, AdminSettings, FsyncSetting ===
+// === impl LogSettings, AdminSettings, GroupList, FsyncSetting ===
 
 impl Default for LogSettings {
     fn default() -> Self {
@@ -210,6 +234,7 @@ impl Default for LogSettings {
         Self {
             listen,
             fsync: FsyncSetting(Fsync::Every(Duration::from_secs(1))),
+            retain_for: None,
         }
     }
 }
@@ -219,6 +244,29 @@ impl Default for AdminSettings {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9464)),
         }
+    }
+}
+
+impl From<ListOrText> for GroupList {
+    fn from(given: ListOrText) -> Self {
+        match given {
+            ListOrText::List(names) => Self(names),
+            ListOrText::Text(names) => {
+                let names = names.split(',').map(str::trim);
+                Self(
+                    names
+                        .filter(|it| !it.is_empty())
+                        .map(str::to_owned)
+                        .collect(),
+                )
+            }
+        }
+    }
+}
+
+impl From<GroupList> for Vec<String> {
+    fn from(list: GroupList) -> Self {
+        list.0
     }
 }
 
@@ -277,6 +325,19 @@ mod tests {
         assert_eq!(settings.destinations["aws"].url, "file:///data/aws");
         assert_eq!(settings.destinations["azure"].group, "azure-sync-group");
         assert!(settings.log_is_embedded());
+    }
+
+    #[test]
+    fn records_are_kept_for_the_groups_of_all_destinations_or_those_named() {
+        let more = "[destinations.gcp]\nurl = \"null://\"\ngroup = \"g\"\n";
+        let all = ["aws-sync-group", "azure-sync-group", "g"];
+        assert_eq!(loaded(more, &[]).unwrap().retain_for(), all);
+        let named = "[log]\nretain_for = [\"a\", \"b\"]\n";
+        assert_eq!(loaded(named, &[]).unwrap().retain_for(), ["a", "b"]);
+        let text = [("CLOUDSYNC_LOG__RETAIN_FOR", "a, b")];
+        assert_eq!(loaded(more, &text).unwrap().retain_for(), ["a", "b"]);
+        let none = "[log]\nretain_for = []\n";
+        assert!(loaded(none, &[]).unwrap().retain_for().is_empty());
     }
 
     #[test]

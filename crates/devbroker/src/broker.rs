@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use parking_lot::Mutex;
@@ -13,6 +13,7 @@ use crate::config::{BrokerConfig, Fsync, Storage};
 use crate::error::{BrokerError, Damage};
 use crate::node::Node;
 use crate::server::{self, Limits};
+use crate::stats::BrokerStats;
 
 /// A running broker on a thread of its own. Dropping it stops it, as well as that goes.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Broker {
     address: SocketAddr,
     log_id: Uuid,
     damage: Vec<Damage>,
+    /// Gone when it has ended: its directory is another's then.
+    node: Weak<Node>,
     stop: CancellationToken,
     thread: Mutex<Option<JoinHandle<Result<(), BrokerError>>>>,
 }
@@ -44,6 +47,7 @@ impl Broker {
         let damage = std::mem::take(&mut node.damage);
         let log_id = node.log_id;
         let node = Arc::new(node);
+        let shown = Arc::downgrade(&node);
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -67,6 +71,7 @@ impl Broker {
             address,
             log_id,
             damage,
+            node: shown,
             stop,
             thread: Mutex::new(Some(thread)),
         })
@@ -89,6 +94,14 @@ impl Broker {
     #[must_use]
     pub fn damage(&self) -> &[Damage] {
         &self.damage
+    }
+
+    /// What it stores now, and what its last look for records to drop held back. Empty once it
+    /// has ended.
+    #[must_use]
+    pub fn stats(&self) -> BrokerStats {
+        let node = self.node.upgrade();
+        node.map(|node| BrokerStats::of(&node)).unwrap_or_default()
     }
 
     /// Whether it still serves: false after [`Broker::shutdown`], and when its thread ended.
@@ -156,6 +169,9 @@ fn check(config: &BrokerConfig) -> Result<(), BrokerError> {
     }
     if config.stall_timeout.is_zero() {
         return out_of_range("stall_timeout", format!("{:?}", config.stall_timeout));
+    }
+    if config.retention_check.is_zero() {
+        return out_of_range("retention_check", "0".to_owned());
     }
     if let Fsync::Every(interval) = config.fsync
         && interval.is_zero()

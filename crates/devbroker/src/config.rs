@@ -33,6 +33,12 @@ pub struct BrokerConfig {
     /// Bytes of records that [`Storage::Memory`] holds; then producers get a storage error.
     /// Default 2 GiB.
     pub memory_limit: u64,
+    /// Groups without whose commit no record is dropped, whatever its topic's retention says: a
+    /// group that has committed nothing holds everything back. Their commits never expire. Default
+    /// none.
+    pub retain_for: Vec<String>,
+    /// How often records that are not to be kept are looked for. Default 5 minutes (Kafka's).
+    pub retention_check: Duration,
     /// How long an empty group waits for more members after the first. Default 100 ms.
     pub first_join_delay: Duration,
     /// How far the synced reservation runs ahead of a partition's end, in offsets. Default
@@ -56,6 +62,8 @@ impl Default for BrokerConfig {
             stall_timeout: Duration::from_secs(60),
             max_connections: 1_024,
             memory_limit: 2 << 30,
+            retain_for: Vec::new(),
+            retention_check: Duration::from_secs(300),
             first_join_delay: Duration::from_millis(100),
             reservation_step: 1_000_000,
             boot_id_file: PathBuf::from("/proc/sys/kernel/random/boot_id"),

@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::BrokerError;
 
@@ -53,6 +54,12 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
     fs::rename(&temporary, path)?;
     sync_parent(path)?;
     Ok(file)
+}
+
+/// Milliseconds since 1970, as records' timestamps are.
+pub(crate) fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Makes the entry of `path` in its directory durable.

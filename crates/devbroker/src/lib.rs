@@ -6,7 +6,8 @@
 //! offset is ever given twice. It has no TLS, no transactions, no replication.
 //!
 //! The way of a request: `server` (frame, connection) → `api` (one file a request) → `log`
-//! (a partition: segments, recovery, reservation), `groups`, `offsets`, `topics`.
+//! (a partition: segments, recovery, reservation), `groups`, `offsets`, `topics`. Beside it,
+//! `retention` drops what is no longer to be kept.
 //! `store` owns the directory all of these live in.
 
 mod broker;
@@ -23,6 +24,8 @@ mod groups;
 mod log;
 mod offsets;
 mod producer_ids;
+mod retention;
+mod stats;
 mod topic_settings;
 mod topics;
 
@@ -32,3 +35,4 @@ mod store;
 pub use broker::Broker;
 pub use config::{BrokerConfig, Fsync, Storage};
 pub use error::{BrokerError, Damage};
+pub use stats::{BrokerStats, HeldBack, PartitionStats};

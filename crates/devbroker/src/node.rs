@@ -15,6 +15,7 @@ use crate::groups::Coordinator;
 use crate::log::LogOptions;
 use crate::offsets::Offsets;
 use crate::producer_ids::ProducerIds;
+use crate::retention::Retaining;
 use crate::store::{self, Directory};
 use crate::topics::Topics;
 
@@ -34,6 +35,7 @@ pub(crate) struct Node {
     pub(crate) offsets: Offsets,
     pub(crate) groups: Coordinator,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) retaining: Retaining,
     /// What of a directory that is only read could not be.
     pub(crate) damage: Vec<Damage>,
     /// The last field, so that its lock is released last.
@@ -66,6 +68,7 @@ impl Node {
     pub(crate) fn open(config: &BrokerConfig, address: SocketAddr) -> Result<Self, BrokerError> {
         let options = LogOptions {
             segment_bytes: config.segment_bytes,
+            segment_ms: i64::MAX,
             reservation_step: config.reservation_step,
             sync_always: config.fsync == Fsync::Always && matches!(config.storage, Storage::Dir(_)),
             memory_left: Arc::new(AtomicU64::new(config.memory_limit)),
@@ -86,6 +89,7 @@ impl Node {
             offsets: opened.offsets,
             groups: Coordinator::new(config.first_join_delay),
             producer_ids: opened.producer_ids,
+            retaining: Retaining::new(config.retain_for.clone()),
             damage: opened.damage,
             place: opened.place,
         })

@@ -124,6 +124,17 @@ impl Offsets {
             .unwrap_or_default()
     }
 
+    /// What each of `groups` committed; nothing for one that has not.
+    pub(crate) fn of_groups(&self, groups: &[String]) -> BTreeMap<String, BTreeMap<Place, i64>> {
+        let inner = self.inner.lock();
+        let of = |group: &String| {
+            let commits = inner.groups.get(group).into_iter().flatten();
+            let offsets = commits.map(|(place, committed)| (place.clone(), committed.offset));
+            (group.clone(), offsets.collect())
+        };
+        groups.iter().map(of).collect()
+    }
+
     /// Groups that have committed anything.
     pub(crate) fn groups(&self) -> Vec<String> {
         self.inner.lock().groups.keys().cloned().collect()

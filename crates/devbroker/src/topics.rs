@@ -4,10 +4,12 @@
 //! it is replaced before a new topic is shown and before the files of a deleted one go, and a folder
 //! goes only under a name that says so.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod open;
+
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
@@ -15,10 +17,10 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::{BrokerError, Damage};
+use crate::error::BrokerError;
 use crate::files;
-use crate::log::{LastRun, LogOptions, Partition, PartitionLog};
-use crate::store::{self, Directory, LastEnd};
+use crate::log::{LogOptions, Partition, PartitionLog};
+use crate::store;
 pub(crate) use crate::topic_settings::{TopicError, TopicSettings};
 
 /// Partitions of one topic.
@@ -65,89 +67,6 @@ impl Topics {
             options,
             by_name: RwLock::default(),
         }
-    }
-
-    /// Opens every topic of the directory and removes what deleted ones left behind.
-    pub(crate) fn open(
-        directory: &Directory,
-        options: LogOptions,
-        last_end: &LastEnd,
-    ) -> Result<Self, BrokerError> {
-        let topics = Self {
-            dir: Some(directory.path().to_owned()),
-            ..Self::in_memory(options)
-        };
-        let stored = read_stored(directory.path())?.unwrap_or_default();
-        let root = directory.path().join("partitions");
-        fs::create_dir_all(&root).map_err(BrokerError::file("create directory", root.as_path()))?;
-        Self::settle_deletions(&root, &stored)?;
-        for (name, stored) in stored {
-            let topic = open_topic(
-                directory.path(),
-                &name,
-                &stored,
-                last_end,
-                |folder, last_run| {
-                    let dir = directory.path().join("partitions").join(folder);
-                    PartitionLog::open(&dir, topics.options.clone(), last_run)
-                },
-            )?;
-            topics.by_name.write().insert(name, Arc::new(topic));
-        }
-        Ok(topics)
-    }
-
-    /// Opens every topic below `path` as it lies there. They take no records, and what is made or
-    /// deleted beside them is so in memory only.
-    pub(crate) fn open_read_only(
-        path: &Path,
-        options: LogOptions,
-        last_end: &LastEnd,
-        damage: &mut Vec<Damage>,
-    ) -> Result<Self, BrokerError> {
-        let missing = || BrokerError::damaged(path.join("topics.json"), "it is missing");
-        let stored = read_stored(path)?.ok_or_else(missing)?;
-        let topics = Self::in_memory(options);
-        for (name, stored) in stored {
-            let topic = open_topic(path, &name, &stored, last_end, |folder, last_run| {
-                let dir = path.join("partitions").join(folder);
-                PartitionLog::open_read_only(&dir, topics.options.clone(), last_run, damage)
-            })?;
-            topics.by_name.write().insert(name, Arc::new(topic));
-        }
-        Ok(topics)
-    }
-
-    /// Ends the deletions that were decided, and takes back the one that was not.
-    fn settle_deletions(
-        root: &Path,
-        stored: &BTreeMap<String, StoredTopic>,
-    ) -> Result<(), BrokerError> {
-        let known: BTreeSet<String> = stored
-            .iter()
-            .flat_map(|(name, topic)| (0..topic.partitions).map(move |index| folder(name, index)))
-            .collect();
-        let list = || fs::read_dir(root).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        for entry in list().map_err(BrokerError::file("list", root))? {
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            match name.strip_suffix(DELETED) {
-                // Killed before the topic was taken off the list: it was never deleted.
-                Some(folder) if known.contains(folder) => {
-                    let back = root.join(folder);
-                    fs::rename(&path, back).map_err(BrokerError::file("rename", path))?;
-                }
-                Some(_) => {
-                    tracing::info!(folder = %path.display(), "folder of a deleted topic removed");
-                    fs::remove_dir_all(&path).map_err(BrokerError::file("delete", path))?;
-                }
-                None if known.contains(&name) => {}
-                None => {
-                    tracing::warn!(folder = %path.display(), "of no topic that is listed; left alone");
-                }
-            }
-        }
-        files::sync_dir(root).map_err(BrokerError::file("sync", root))
     }
 
     /// The highest producer id that is known to any partition; -1 for none.
@@ -215,6 +134,15 @@ impl Topics {
         ends
     }
 
+    fn options_for(&self, settings: &TopicSettings) -> LogOptions {
+        let (segment_bytes, segment_ms) = settings.segment_limits(self.options.segment_bytes);
+        LogOptions {
+            segment_bytes,
+            segment_ms,
+            ..self.options.clone()
+        }
+    }
+
     /// Creates a topic, or with `only_check` says whether it could be.
     pub(crate) fn create(
         &self,
@@ -257,7 +185,7 @@ impl Topics {
         }
         let mut logs = Vec::new();
         for index in 0..partitions {
-            let options = self.options.clone();
+            let options = self.options_for(&settings);
             let log = match self.partition_dir(&folder(name, index)) {
                 None => PartitionLog::in_memory(options),
                 Some(dir) => PartitionLog::create(&dir, options).map_err(storage_error)?,
@@ -284,6 +212,11 @@ impl Topics {
             let message = format!("topic '{name}' does not exist");
             return Err(error(ResponseError::UnknownTopicOrPartition, message));
         };
+        let set_deleted = |deleted| {
+            let partitions = topic.partitions.iter();
+            partitions.for_each(|partition| partition.set_deleted(deleted));
+        };
+        set_deleted(true);
         // First a name that says what is meant: a folder that is merely unknown is never removed.
         let renamed = self.rename_folders(&topic, "", DELETED);
         by_name.remove(name);
@@ -294,6 +227,7 @@ impl Topics {
             if let Err(error) = self.rename_folders(&topic, DELETED, "") {
                 tracing::error!(topic = name, %error, "a topic that was not deleted can be read again after a restart");
             }
+            set_deleted(false);
             by_name.insert(name.to_owned(), topic);
             return Err(failed);
         }
@@ -350,48 +284,6 @@ impl Topics {
             .map_err(BrokerError::file("write", path))
             .map_err(storage_error)
     }
-}
-
-fn read_stored(dir: &Path) -> Result<Option<BTreeMap<String, StoredTopic>>, BrokerError> {
-    let path = dir.join("topics.json");
-    files::read_state(&path)?
-        .map(|bytes| store::from_json(&path, &bytes))
-        .transpose()
-}
-
-/// The topic that `dir` has stored, with every partition as `open` has it.
-fn open_topic(
-    dir: &Path,
-    name: &str,
-    stored: &StoredTopic,
-    last_end: &LastEnd,
-    mut open: impl FnMut(&str, LastRun) -> Result<PartitionLog, BrokerError>,
-) -> Result<Topic, BrokerError> {
-    let damaged = |what: String| {
-        BrokerError::damaged(dir.join("topics.json"), format!("topic {name}: {what}"))
-    };
-    let id = Uuid::parse_str(&stored.id).map_err(|error| damaged(format!("id: {error}")))?;
-    if !(1..=MAX_PARTITIONS).contains(&stored.partitions) {
-        return Err(damaged(format!("{} partitions", stored.partitions)));
-    }
-    let mut partitions = Vec::new();
-    for index in 0..stored.partitions {
-        let folder = folder(name, index);
-        let last_run = match last_end {
-            LastEnd::Clean(ends) => ends
-                .get(&folder)
-                .map_or(LastRun::OtherBoot, |end| LastRun::Clean { end: *end }),
-            LastEnd::SameBoot => LastRun::SameBoot,
-            LastEnd::OtherBoot => LastRun::OtherBoot,
-        };
-        partitions.push(Arc::new(Partition::new(open(&folder, last_run)?)));
-    }
-    Ok(Topic {
-        name: name.to_owned(),
-        id,
-        settings: stored.settings.clone(),
-        partitions,
-    })
 }
 
 fn error(code: ResponseError, message: String) -> TopicError {

@@ -44,6 +44,7 @@ impl Stack {
             listen,
             storage: Storage::Dir(directory),
             fsync: settings.log.fsync.0,
+            retain_for: settings.retain_for(),
             ..BrokerConfig::default()
         };
         // Recovery reads the whole log.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::producer_state::ProducerStates;
 use super::recovery::{LastRun, Tail, next_batch};
 use super::segment::{self, Segment};
-use super::{LogOptions, PartitionLog};
+use super::{LogOptions, PartitionLog, start};
 use crate::error::{BrokerError, Damage};
 
 pub(super) fn open(
@@ -22,6 +22,13 @@ pub(super) fn open(
     damage: &mut Vec<Damage>,
 ) -> Result<PartitionLog, BrokerError> {
     let mut look = Look::default();
+    let start = match start::read(dir) {
+        Err(BrokerError::Damaged { path, detail }) => {
+            look.damaged(path, detail);
+            0
+        }
+        read => read?,
+    };
     match segment::list(dir) {
         Ok(bases) => look.segments(dir, &bases, last_run)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -47,10 +54,12 @@ pub(super) fn open(
         options,
         disk: None,
         segments: look.found,
+        start,
         end: look.end,
         synced: look.end,
         producers: ProducerStates::default(),
         broken: true,
+        deleted: false,
     })
 }
 

@@ -13,7 +13,9 @@ mod read;
 mod records;
 mod recovery;
 mod reservation;
+mod retention;
 mod segment;
+mod start;
 mod times;
 
 use std::collections::VecDeque;
@@ -33,11 +35,14 @@ use crate::files;
 pub(crate) use self::partition::Partition;
 pub(crate) use self::read::ReadError;
 pub(crate) use self::recovery::LastRun;
+pub(crate) use self::retention::{Retention, Span, expired};
 
 /// What all partitions of a broker share.
 #[derive(Debug, Clone)]
 pub(crate) struct LogOptions {
     pub(crate) segment_bytes: u64,
+    /// Milliseconds between a segment's first record and the one that begins the next.
+    pub(crate) segment_ms: i64,
     pub(crate) reservation_step: i64,
     /// Whether readers and producers wait for the disk.
     pub(crate) sync_always: bool,
@@ -53,6 +58,8 @@ pub(crate) struct PartitionLog {
     disk: Option<Disk>,
     /// Never empty; the last one takes appends.
     segments: VecDeque<Segment>,
+    /// Records below are not shown any more, wherever the first segment begins.
+    start: i64,
     /// The next offset to give.
     end: i64,
     /// Offsets below are on disk.
@@ -61,6 +68,8 @@ pub(crate) struct PartitionLog {
     /// Takes no more appends. A sync failed: what the page cache holds is no longer known to reach
     /// the disk; or the log is only read.
     broken: bool,
+    /// Its topic is: the files under its names may be another's.
+    deleted: bool,
 }
 
 #[derive(Debug)]
@@ -89,7 +98,7 @@ pub(crate) enum AppendError {
     OutOfOrder,
     #[error("the log in memory is full")]
     MemoryFull,
-    #[error("an earlier sync failed, or the log is only read")]
+    #[error("an earlier sync failed, the topic is deleted, or the log is only read")]
     Broken,
     #[error("write failed")]
     Io(#[from] io::Error),
@@ -118,10 +127,12 @@ impl PartitionLog {
             options,
             disk: None,
             segments: VecDeque::from([Segment::in_memory(0)]),
+            start: 0,
             end: 0,
             synced: 0,
             producers: ProducerStates::default(),
             broken: false,
+            deleted: false,
         }
     }
 
@@ -145,10 +156,12 @@ impl PartitionLog {
             options,
             disk: Some(Disk::new(dir, reservation)),
             segments: VecDeque::from([first]),
+            start: 0,
             end: 0,
             synced: 0,
             producers: ProducerStates::default(),
             broken: false,
+            deleted: false,
         })
     }
 
@@ -174,9 +187,8 @@ impl PartitionLog {
 
     /// Offset of the first record kept.
     pub(crate) fn start(&self) -> i64 {
-        self.segments
-            .front()
-            .map_or(self.end, |segment| segment.base)
+        let first = self.segments.front();
+        first.map_or(self.end, |segment| segment.base.max(self.start))
     }
 
     /// The next offset to be given.
@@ -204,7 +216,7 @@ impl PartitionLog {
         header: &BatchHeader,
         batch: &[u8],
     ) -> Result<Appended, AppendError> {
-        if self.broken {
+        if self.is_closed() {
             return Err(AppendError::Broken);
         }
         match self.producers.judge(header) {
@@ -254,10 +266,12 @@ impl PartitionLog {
             );
             taken.map_err(|_| AppendError::MemoryFull)?;
         }
-        let full = self.segments.back().is_some_and(|segment| {
-            segment.size > 0 && segment.size + size > self.options.segment_bytes
+        let done = self.segments.back().is_some_and(|segment| {
+            let full = segment.size + size > self.options.segment_bytes;
+            let old = segment.spans_until(placed.max_timestamp) > self.options.segment_ms;
+            segment.size > 0 && (full || old)
         });
-        if full {
+        if done {
             self.roll()?;
         }
         if let Some(disk) = &mut self.disk {
@@ -336,12 +350,17 @@ impl Disk {
     }
 }
 
+impl PartitionLog {
+    fn give_back(&self, bytes: u64) {
+        self.options.memory_left.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 impl Drop for PartitionLog {
     /// A deleted topic in memory gives its room back.
     fn drop(&mut self) {
         if self.disk.is_none() {
-            let size: u64 = self.segments.iter().map(|segment| segment.size).sum();
-            self.options.memory_left.fetch_add(size, Ordering::Relaxed);
+            self.give_back(self.segments.iter().map(|segment| segment.size).sum());
         }
     }
 }

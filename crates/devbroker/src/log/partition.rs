@@ -18,6 +18,8 @@ pub(crate) struct Partition {
     readers: Mutex<Vec<Weak<Notify>>>,
     /// One sync at a time; those who wait here mostly find it done for them.
     sync_turn: TurnMutex<()>,
+    /// One change of the start at a time.
+    pub(super) start_turn: Mutex<()>,
 }
 
 impl Partition {
@@ -26,6 +28,7 @@ impl Partition {
             log: Mutex::new(log),
             readers: Mutex::default(),
             sync_turn: TurnMutex::default(),
+            start_turn: Mutex::default(),
         }
     }
 

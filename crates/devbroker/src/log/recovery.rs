@@ -17,7 +17,7 @@ use super::batch::{self, BatchHeader, HEADER_BYTES};
 use super::producer_state::ProducerStates;
 use super::reservation::Reservation;
 use super::segment::{self, Segment};
-use super::{Disk, LogOptions, PartitionLog};
+use super::{Disk, LogOptions, PartitionLog, start};
 use crate::error::BrokerError;
 use crate::files;
 
@@ -60,16 +60,19 @@ pub(super) fn open(
     last_run: LastRun,
 ) -> Result<PartitionLog, BrokerError> {
     let reservation = Reservation::open(dir, options.reservation_step)?;
-    let mut found = Found::read(dir)?;
-    let go_on_at = found.go_on_at(last_run, &reservation);
+    let start = known_start(dir)?;
+    let mut found = Found::read(dir, start)?;
+    let go_on_at = found.go_on_at(last_run, &reservation).max(start);
     let mut log = PartitionLog {
         options,
         disk: Some(Disk::new(dir, reservation)),
         segments: VecDeque::new(),
+        start,
         end: found.end,
         synced: found.end,
         producers: std::mem::take(&mut found.producers),
         broken: false,
+        deleted: false,
     };
     let failed = |error| BrokerError::file("recover the log in", dir)(error);
     log.segments = found.settle(dir, last_run, go_on_at).map_err(failed)?;
@@ -82,7 +85,20 @@ pub(super) fn open(
     Ok(log)
 }
 
-/// What lies in a partition's folder; nothing is changed yet.
+/// Where the log begins, as far as that is known. Too low an offset shows deleted records again; it
+/// loses none.
+fn known_start(dir: &Path) -> Result<i64, BrokerError> {
+    match start::read(dir) {
+        Err(BrokerError::Damaged { path, detail }) => {
+            let file = path.display();
+            tracing::warn!(%file, %detail, "where the log begins is not known: it begins with its first segment, and deleted records may be read again");
+            Ok(0)
+        }
+        read => read,
+    }
+}
+
+/// What lies in a partition's folder; nothing is changed yet but that a deletion is ended.
 #[derive(Default)]
 struct Found {
     /// Sound up to their `size`; all but the last one are whole.
@@ -99,8 +115,13 @@ struct Found {
 // === impl Found ===
 
 impl Found {
-    fn read(dir: &Path) -> Result<Self, BrokerError> {
-        let bases = segment::list(dir).map_err(BrokerError::file("list", dir))?;
+    fn read(dir: &Path, start: i64) -> Result<Self, BrokerError> {
+        let mut bases = segment::list(dir).map_err(BrokerError::file("list", dir))?;
+        let deleted = bases.iter().skip(1).take_while(|next| **next <= start);
+        for base in bases.drain(..deleted.count()) {
+            let path = segment::path(dir, base);
+            std::fs::remove_file(&path).map_err(BrokerError::file("delete", path))?;
+        }
         let mut found = Self::default();
         for base in bases {
             // Behind a damaged place, or beginning inside what is known, nothing can be trusted.

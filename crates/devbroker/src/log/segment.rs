@@ -9,10 +9,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 
 use super::batch::{BatchHeader, HEADER_BYTES};
+use crate::files;
 
 /// Log bytes between two index entries.
 const INDEX_INTERVAL: u64 = 16 << 10;
@@ -28,6 +30,10 @@ pub(crate) struct Segment {
     /// Bytes of whole batches.
     pub(crate) size: u64,
     pub(crate) max_timestamp: i64,
+    /// Of the first batch that has one; -1 for none.
+    first_timestamp: i64,
+    /// When it was made, or its file last written (ms): the age of records without a timestamp.
+    touched: i64,
     data: Data,
     index: Vec<IndexEntry>,
     recent: VecDeque<Recent>,
@@ -90,7 +96,12 @@ impl Segment {
             path,
             open: Some(Arc::clone(&file)),
         };
-        Ok((Self::new(base, data), file))
+        let touched = files::millis(file.metadata()?.modified()?);
+        let segment = Self {
+            touched,
+            ..Self::new(base, data)
+        };
+        Ok((segment, file))
     }
 
     /// As [`Segment::open`], for a file that is only read.
@@ -105,6 +116,8 @@ impl Segment {
             base,
             size: 0,
             max_timestamp: -1,
+            first_timestamp: -1,
+            touched: files::millis(SystemTime::now()),
             data,
             index: Vec::new(),
             recent: VecDeque::new(),
@@ -149,6 +162,9 @@ impl Segment {
             }),
         }
         self.max_timestamp = self.max_timestamp.max(header.max_timestamp);
+        if self.first_timestamp < 0 {
+            self.first_timestamp = header.max_timestamp;
+        }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
@@ -159,6 +175,31 @@ impl Segment {
             position,
         });
         self.size += header.size as u64;
+    }
+
+    /// The time (ms) of its newest record, or where none has a timestamp, of its last write.
+    pub(crate) fn newest(&self) -> i64 {
+        if self.max_timestamp >= 0 {
+            self.max_timestamp
+        } else {
+            self.touched
+        }
+    }
+
+    /// Milliseconds from its first record to one of `timestamp`; 0 where that is not known.
+    pub(crate) fn spans_until(&self, timestamp: i64) -> i64 {
+        if self.first_timestamp < 0 {
+            return 0;
+        }
+        timestamp.saturating_sub(self.first_timestamp)
+    }
+
+    /// Its file; `None` in memory.
+    pub(crate) fn file_path(&self) -> Option<&Path> {
+        match &self.data {
+            Data::Memory(_) => None,
+            Data::File { path, .. } => Some(path),
+        }
     }
 
     /// Closes the file for writing and hands it out, to be synced.

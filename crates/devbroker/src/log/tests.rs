@@ -9,6 +9,7 @@ use super::*;
 fn options() -> LogOptions {
     LogOptions {
         segment_bytes: 64 << 20,
+        segment_ms: i64::MAX,
         reservation_step: 1_000,
         sync_always: false,
         memory_left: Arc::new(AtomicU64::new(1 << 30)),
@@ -256,6 +257,71 @@ fn a_damaged_batch_after_a_kill_goes_on_at_the_reservation() {
         (4, 1_002, 0),
         "readers step over the gap"
     );
+}
+
+/// Three segments, of which the start file says that the first is dropped; the kill came before its
+/// file went, or between any two files. No record comes back, none that is kept goes.
+#[test]
+fn a_drop_that_was_killed_is_ended_by_the_next_opening() {
+    let dir = quick_dir();
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    let small = LogOptions {
+        segment_bytes: 100,
+        ..options()
+    };
+    let mut log = PartitionLog::create(&whole, small).unwrap();
+    for (sequence, count) in [(0, 2), (2, 2), (4, 1)] {
+        append(&mut log, (7, 0, sequence), count, 10);
+    }
+    drop(log);
+    for (start, left) in [(0, 3), (1, 3), (2, 2), (3, 2), (4, 1), (5, 1)] {
+        for (last_run, _) in ENDS {
+            copy(&whole, &killed);
+            start::write(&killed, start).unwrap();
+            let mut damage = Vec::new();
+            let seen =
+                PartitionLog::open_read_only(&killed, options(), last_run, &mut damage).unwrap();
+            assert_eq!((seen.start(), damage), (start, Vec::new()));
+            assert_eq!(segment::list(&killed).unwrap().len(), 3, "only looked at");
+            let log = PartitionLog::open(&killed, options(), last_run).unwrap();
+            assert_eq!(
+                (log.start(), log.segments.len()),
+                (start, left),
+                "{last_run:?}"
+            );
+            assert_eq!(segment::list(&killed).unwrap().len(), left);
+            let kept = [0, 2, 4].into_iter().filter(|base| base + 1 >= start);
+            let kept: Vec<i64> = kept.filter(|base| *base < 4 || start < 5).collect();
+            assert_eq!(offsets(&log), kept, "start {start}");
+            fs::remove_dir_all(&killed).unwrap();
+        }
+    }
+}
+
+/// A power cut took what stood behind the start: the log goes on behind it all the same.
+#[test]
+fn a_log_never_ends_before_its_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p");
+    small_log(&path);
+    start::write(&path, 5).unwrap();
+    fs::write(path.join(FILE), b"").unwrap();
+    let log = PartitionLog::open(&path, options(), LastRun::Clean { end: 4 }).unwrap();
+    assert_eq!((log.start(), log.end()), (5, 5));
+}
+
+#[test]
+fn a_segment_that_is_full_or_old_is_followed_by_another() {
+    let limits = LogOptions {
+        segment_ms: 1_000,
+        ..options()
+    };
+    let mut log = PartitionLog::in_memory(limits);
+    for time in [5_000, 6_000, 6_001, 6_001, 500] {
+        append(&mut log, (-1, -1, -1), 1, time);
+    }
+    let bases: Vec<i64> = log.segments.iter().map(|segment| segment.base).collect();
+    assert_eq!(bases, [0, 2], "a second after its first record");
 }
 
 #[test]

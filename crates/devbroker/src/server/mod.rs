@@ -23,6 +23,7 @@ use self::connection::Connection;
 use crate::config::{BrokerConfig, Fsync};
 use crate::error::BrokerError;
 use crate::node::Node;
+use crate::retention;
 
 /// Pause after a failed accept: out of file descriptors, mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -34,6 +35,8 @@ pub(crate) struct Limits {
     connections: usize,
     /// Time between background syncs.
     sync_interval: Duration,
+    /// Time between looks for what is not to be kept.
+    retention_check: Duration,
 }
 
 impl Limits {
@@ -46,6 +49,7 @@ impl Limits {
                 Fsync::Always => Duration::from_secs(1),
                 Fsync::Every(interval) => interval,
             },
+            retention_check: config.retention_check,
         }
     }
 }
@@ -66,6 +70,7 @@ pub(crate) async fn run(
         () = accept(&node, &listener, limits, &stop, &connections) => {}
         () = node.groups.run_clock() => {}
         () = sync_at_times(&node, limits.sync_interval) => {}
+        () = retention::run(&node, limits.retention_check) => {}
     }
     stop.cancel();
     drop(listener);

@@ -14,6 +14,7 @@ mod groups;
 mod measure;
 mod read_only;
 mod restart;
+mod retention;
 mod robustness;
 mod topics;
 mod wire;

@@ -1,0 +1,142 @@
+//! The topics that a directory holds: read, mended, or only looked at.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{DELETED, MAX_PARTITIONS, StoredTopic, Topic, Topics, folder};
+use crate::error::{BrokerError, Damage};
+use crate::files;
+use crate::log::{LastRun, LogOptions, Partition, PartitionLog};
+use crate::store::{self, Directory, LastEnd};
+
+impl Topics {
+    /// Opens every topic of the directory and removes what deleted ones left behind.
+    pub(crate) fn open(
+        directory: &Directory,
+        options: LogOptions,
+        last_end: &LastEnd,
+    ) -> Result<Self, BrokerError> {
+        let topics = Self {
+            dir: Some(directory.path().to_owned()),
+            ..Self::in_memory(options)
+        };
+        let stored = read_stored(directory.path())?.unwrap_or_default();
+        let root = directory.path().join("partitions");
+        fs::create_dir_all(&root).map_err(BrokerError::file("create directory", root.as_path()))?;
+        Self::settle_deletions(&root, &stored)?;
+        for (name, stored) in stored {
+            let topic = open_topic(
+                directory.path(),
+                &name,
+                &stored,
+                last_end,
+                |folder, last_run| {
+                    let dir = directory.path().join("partitions").join(folder);
+                    PartitionLog::open(&dir, topics.options_for(&stored.settings), last_run)
+                },
+            )?;
+            topics.by_name.write().insert(name, Arc::new(topic));
+        }
+        Ok(topics)
+    }
+
+    /// Opens every topic below `path` as it lies there. They take no records, and what is made or
+    /// deleted beside them is so in memory only.
+    pub(crate) fn open_read_only(
+        path: &Path,
+        options: LogOptions,
+        last_end: &LastEnd,
+        damage: &mut Vec<Damage>,
+    ) -> Result<Self, BrokerError> {
+        let missing = || BrokerError::damaged(path.join("topics.json"), "it is missing");
+        let stored = read_stored(path)?.ok_or_else(missing)?;
+        let topics = Self::in_memory(options);
+        for (name, stored) in stored {
+            let topic = open_topic(path, &name, &stored, last_end, |folder, last_run| {
+                let dir = path.join("partitions").join(folder);
+                PartitionLog::open_read_only(&dir, topics.options.clone(), last_run, damage)
+            })?;
+            topics.by_name.write().insert(name, Arc::new(topic));
+        }
+        Ok(topics)
+    }
+
+    /// Ends the deletions that were decided, and takes back the one that was not.
+    fn settle_deletions(
+        root: &Path,
+        stored: &BTreeMap<String, StoredTopic>,
+    ) -> Result<(), BrokerError> {
+        let known: BTreeSet<String> = stored
+            .iter()
+            .flat_map(|(name, topic)| (0..topic.partitions).map(move |index| folder(name, index)))
+            .collect();
+        let list = || fs::read_dir(root).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        for entry in list().map_err(BrokerError::file("list", root))? {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            match name.strip_suffix(DELETED) {
+                // Killed before the topic was taken off the list: it was never deleted.
+                Some(folder) if known.contains(folder) => {
+                    let back = root.join(folder);
+                    fs::rename(&path, back).map_err(BrokerError::file("rename", path))?;
+                }
+                Some(_) => {
+                    tracing::info!(folder = %path.display(), "folder of a deleted topic removed");
+                    fs::remove_dir_all(&path).map_err(BrokerError::file("delete", path))?;
+                }
+                None if known.contains(&name) => {}
+                None => {
+                    tracing::warn!(folder = %path.display(), "of no topic that is listed; left alone");
+                }
+            }
+        }
+        files::sync_dir(root).map_err(BrokerError::file("sync", root))
+    }
+}
+
+fn read_stored(dir: &Path) -> Result<Option<BTreeMap<String, StoredTopic>>, BrokerError> {
+    let path = dir.join("topics.json");
+    files::read_state(&path)?
+        .map(|bytes| store::from_json(&path, &bytes))
+        .transpose()
+}
+
+/// The topic that `dir` has stored, with every partition as `open` has it.
+fn open_topic(
+    dir: &Path,
+    name: &str,
+    stored: &StoredTopic,
+    last_end: &LastEnd,
+    mut open: impl FnMut(&str, LastRun) -> Result<PartitionLog, BrokerError>,
+) -> Result<Topic, BrokerError> {
+    let damaged = |what: String| {
+        BrokerError::damaged(dir.join("topics.json"), format!("topic {name}: {what}"))
+    };
+    let id = Uuid::parse_str(&stored.id).map_err(|error| damaged(format!("id: {error}")))?;
+    if !(1..=MAX_PARTITIONS).contains(&stored.partitions) {
+        return Err(damaged(format!("{} partitions", stored.partitions)));
+    }
+    let mut partitions = Vec::new();
+    for index in 0..stored.partitions {
+        let folder = folder(name, index);
+        let last_run = match last_end {
+            LastEnd::Clean(ends) => ends
+                .get(&folder)
+                .map_or(LastRun::OtherBoot, |end| LastRun::Clean { end: *end }),
+            LastEnd::SameBoot => LastRun::SameBoot,
+            LastEnd::OtherBoot => LastRun::OtherBoot,
+        };
+        partitions.push(Arc::new(Partition::new(open(&folder, last_run)?)));
+    }
+    Ok(Topic {
+        name: name.to_owned(),
+        id,
+        settings: stored.settings.clone(),
+        partitions,
+    })
+}
