@@ -5,6 +5,7 @@
 //! on the disk before a record goes on its word. What is held back is said once, and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +15,7 @@ use tokio::time::sleep;
 use crate::files;
 use crate::log::{Partition, Span, expired};
 use crate::node::Node;
-use crate::offsets::Place;
+use crate::offsets::{Offsets, Place};
 use crate::stats::HeldBack;
 
 /// The groups that records are kept for, and what they hold back.
@@ -25,7 +26,25 @@ pub(crate) struct Retaining {
 }
 
 /// What each of the groups had committed before the last sync.
-type Commits = BTreeMap<String, BTreeMap<Place, i64>>;
+#[derive(Debug)]
+pub(crate) struct Commits(BTreeMap<String, BTreeMap<Place, i64>>);
+
+// === impl Commits ===
+
+impl Commits {
+    /// What each group has committed of a partition; 0, which holds everything, where it has not.
+    fn at(&self, place: &Place) -> impl Iterator<Item = (&str, i64)> {
+        let at = |offsets: &BTreeMap<Place, i64>| offsets.get(place).copied().unwrap_or(0);
+        self.0
+            .iter()
+            .map(move |(group, offsets)| (group.as_str(), at(offsets)))
+    }
+
+    /// A group that has not committed everything before `offset`, and what it has.
+    pub(crate) fn first_below(&self, place: &Place, offset: i64) -> Option<(&str, i64)> {
+        self.at(place).find(|(_, committed)| *committed < offset)
+    }
+}
 
 // === impl Retaining ===
 
@@ -35,6 +54,15 @@ impl Retaining {
             groups,
             held: Mutex::default(),
         }
+    }
+
+    /// What the groups have committed, and what of it no power cut takes back.
+    pub(crate) async fn commits(&self, offsets: &Offsets) -> io::Result<Commits> {
+        let commits = Commits(offsets.of_groups(&self.groups));
+        if !self.groups.is_empty() {
+            offsets.sync().await?;
+        }
+        Ok(commits)
     }
 
     /// What the last look could not drop.
@@ -72,13 +100,13 @@ pub(crate) async fn run(node: &Arc<Node>, interval: Duration) {
 
 /// Drops what is not to be kept at the time `now`.
 pub(crate) async fn look(node: &Arc<Node>, now: SystemTime) {
-    let commits = node.offsets.of_groups(&node.retaining.groups);
-    if !commits.is_empty()
-        && let Err(error) = node.offsets.sync().await
-    {
-        tracing::warn!(%error, "no record is dropped: committed offsets could not be synced");
-        return;
-    }
+    let commits = match node.retaining.commits(&node.offsets).await {
+        Ok(commits) => commits,
+        Err(error) => {
+            tracing::warn!(%error, "no record is dropped: committed offsets could not be synced");
+            return;
+        }
+    };
     let shared = Arc::clone(node);
     let looked = tokio::task::spawn_blocking(move || {
         let held = drop_expired(&shared, &commits, files::millis(now));
@@ -100,9 +128,7 @@ fn drop_expired(node: &Node, commits: &Commits, now: i64) -> Vec<HeldBack> {
             };
             let place = (topic.name.clone(), index);
             let mut free = unwanted.last().map_or(0, |span| span.end);
-            for (group, offsets) in commits {
-                // Nothing committed: everything is held.
-                let committed = offsets.get(&place).copied().unwrap_or(0);
+            for (group, committed) in commits.at(&place) {
                 free = free.min(committed);
                 held.extend(held_by(group, &place, committed, unwanted, now));
             }

@@ -5,6 +5,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod configs;
+pub(crate) mod delete_records;
 pub(crate) mod fetch;
 pub(crate) mod groups;
 pub(crate) mod init_producer;

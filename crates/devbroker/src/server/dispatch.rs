@@ -18,14 +18,15 @@ use tokio::sync::Notify;
 
 use super::shape::{self, ShapeError};
 use crate::api::{
-    cluster, configs, fetch, groups, init_producer, list_offsets, metadata, next_groups, offsets,
+    cluster, configs, delete_records, fetch, groups, init_producer, list_offsets, metadata,
+    next_groups, offsets,
     produce, tools, topics,
 };
 use crate::budget::Room;
 use crate::node::Node;
 
 /// What is answered: key, lowest and highest version.
-pub(super) const APIS: [(ApiKey, i16, i16); 23] = [
+pub(super) const APIS: [(ApiKey, i16, i16); 24] = [
     (ApiKey::Produce, 3, 13),
     (ApiKey::Fetch, 4, 18),
     (ApiKey::ListOffsets, 1, 10),
@@ -42,6 +43,7 @@ pub(super) const APIS: [(ApiKey, i16, i16); 23] = [
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::CreateTopics, 2, 7),
     (ApiKey::DeleteTopics, 1, 6),
+    (ApiKey::DeleteRecords, 0, 2),
     (ApiKey::InitProducerId, 0, 5),
     (ApiKey::DescribeConfigs, 1, 4),
     (ApiKey::DeleteGroups, 0, 2),
@@ -131,6 +133,7 @@ pub(super) async fn answer(
         ApiKey::JoinGroup => request.join(peer).await,
         ApiKey::SyncGroup => request.sync().await,
         ApiKey::OffsetCommit => request.commit().await,
+        ApiKey::DeleteRecords => request.delete_records().await,
         ApiKey::Heartbeat
         | ApiKey::LeaveGroup
         | ApiKey::FindCoordinator
@@ -242,6 +245,12 @@ impl Request<'_> {
     async fn commit(mut self) -> Answer {
         let request = self.body()?;
         let response = offsets::commit(self.node, request).await;
+        self.encode_in_time(&response).await
+    }
+
+    async fn delete_records(mut self) -> Answer {
+        let request = self.body()?;
+        let response = delete_records::handle(self.node, request).await;
         self.encode_in_time(&response).await
     }
 

@@ -254,6 +254,21 @@ const DELETE_TOPICS: Layout = (
     ],
 );
 
+const DELETE_RECORDS: Layout = (
+    2,
+    &[
+        (
+            0,
+            ON,
+            Structs(&[
+                (0, ON, Text),
+                (0, ON, Structs(&[(0, ON, INT32), (0, ON, INT64)])),
+            ]),
+        ),
+        (0, ON, INT32),
+    ],
+);
+
 const INIT_PRODUCER_ID: Layout = (
     2,
     &[
@@ -327,6 +342,7 @@ pub(super) fn of(api: ApiKey) -> Option<Layout> {
         ApiKey::ApiVersions => API_VERSIONS,
         ApiKey::CreateTopics => CREATE_TOPICS,
         ApiKey::DeleteTopics => DELETE_TOPICS,
+        ApiKey::DeleteRecords => DELETE_RECORDS,
         ApiKey::InitProducerId => INIT_PRODUCER_ID,
         ApiKey::DescribeConfigs => DESCRIBE_CONFIGS,
         ApiKey::DeleteGroups => DELETE_GROUPS,

@@ -9,6 +9,7 @@ mod attack;
 mod child;
 mod client;
 mod conformance;
+mod delete_records;
 mod flow;
 mod groups;
 mod measure;
