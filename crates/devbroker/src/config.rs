@@ -39,6 +39,10 @@ pub struct BrokerConfig {
     pub retain_for: Vec<String>,
     /// How often records that are not to be kept are looked for. Default 5 minutes (Kafka's).
     pub retention_check: Duration,
+    /// How long commits are kept after the last member of their group left, or where it never had
+    /// any, after each was made; looked at with `retention_check`. Default 7 days (Kafka's
+    /// `offsets.retention.minutes`).
+    pub offsets_retention: Duration,
     /// How long an empty group waits for more members after the first. Default 100 ms.
     pub first_join_delay: Duration,
     /// How far the synced reservation runs ahead of a partition's end, in offsets. Default
@@ -64,6 +68,7 @@ impl Default for BrokerConfig {
             memory_limit: 2 << 30,
             retain_for: Vec::new(),
             retention_check: Duration::from_secs(300),
+            offsets_retention: Duration::from_secs(7 * 86_400),
             first_join_delay: Duration::from_millis(100),
             reservation_step: 1_000_000,
             boot_id_file: PathBuf::from("/proc/sys/kernel/random/boot_id"),

@@ -89,7 +89,7 @@ impl Node {
             offsets: opened.offsets,
             groups: Coordinator::new(config.first_join_delay),
             producer_ids: opened.producer_ids,
-            retaining: Retaining::new(config.retain_for.clone()),
+            retaining: Retaining::new(config),
             damage: opened.damage,
             place: opened.place,
         })

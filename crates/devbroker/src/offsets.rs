@@ -4,17 +4,21 @@
 //! the file carries its checksum; the file is rewritten without what is superseded at open and
 //! when it has grown far beyond what it says.
 
+mod expiry;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as TurnMutex;
 
+use self::expiry::Members;
 use crate::error::BrokerError;
 use crate::files;
 
@@ -31,6 +35,13 @@ pub(crate) struct Committed {
     pub(crate) metadata: String,
 }
 
+/// A commit, and when it was made (ms).
+#[derive(Debug)]
+struct Kept {
+    committed: Committed,
+    at: i64,
+}
+
 /// Topic and partition.
 pub(crate) type Place = (String, i32);
 
@@ -43,7 +54,9 @@ pub(crate) struct Offsets {
 
 #[derive(Debug, Default)]
 struct Inner {
-    groups: HashMap<String, BTreeMap<Place, Committed>>,
+    groups: HashMap<String, BTreeMap<Place, Kept>>,
+    /// Of the groups that have committed something, those that ever had members.
+    members: HashMap<String, Members>,
     disk: Option<Disk>,
 }
 
@@ -58,13 +71,18 @@ struct Disk {
     generation: u64,
 }
 
-/// One line: a commit, or the end of one.
+/// One line: a commit, or the end of one; or, of no topic, whether the group has members.
 #[derive(Serialize, Deserialize)]
 struct Line {
     group: String,
     topic: String,
     partition: i32,
     committed: Option<Committed>,
+    /// When it was made; absent before commits expired, which counts as now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    members: Option<Members>,
 }
 
 impl Offsets {
@@ -92,6 +110,8 @@ impl Offsets {
             commits.retain(|(topic, _), _| is_there(topic));
             !commits.is_empty()
         });
+        let groups = &inner.groups;
+        inner.members.retain(|group, _| groups.contains_key(group));
         inner
             .rewrite(&path)
             .map_err(BrokerError::file("write", path))?;
@@ -111,7 +131,9 @@ impl Offsets {
 
     /// What the group committed for a partition.
     pub(crate) fn get(&self, group: &str, place: &Place) -> Option<Committed> {
-        self.inner.lock().groups.get(group)?.get(place).cloned()
+        let inner = self.inner.lock();
+        let kept = inner.groups.get(group)?.get(place)?;
+        Some(kept.committed.clone())
     }
 
     /// The partitions the group has committed for.
@@ -129,7 +151,7 @@ impl Offsets {
         let inner = self.inner.lock();
         let of = |group: &String| {
             let commits = inner.groups.get(group).into_iter().flatten();
-            let offsets = commits.map(|(place, committed)| (place.clone(), committed.offset));
+            let offsets = commits.map(|(place, kept)| (place.clone(), kept.committed.offset));
             (group.clone(), offsets.collect())
         };
         groups.iter().map(of).collect()
@@ -213,19 +235,27 @@ impl Inner {
     }
 
     fn take(&mut self, line: Line) {
+        if let Some(members) = line.members {
+            if self.groups.contains_key(&line.group) {
+                self.members.insert(line.group, members);
+            }
+            return;
+        }
         let place = (line.topic, line.partition);
         match line.committed {
             Some(committed) => {
+                let at = line.at.unwrap_or_else(now);
                 self.groups
                     .entry(line.group)
                     .or_default()
-                    .insert(place, committed);
+                    .insert(place, Kept { committed, at });
             }
             None => {
                 if let Some(group) = self.groups.get_mut(&line.group) {
                     group.remove(&place);
                     if group.is_empty() {
                         self.groups.remove(&line.group);
+                        self.members.remove(&line.group);
                     }
                 }
             }
@@ -233,15 +263,12 @@ impl Inner {
     }
 
     fn apply(&mut self, group: &str, changes: Vec<(Place, Option<Committed>)>) -> io::Result<()> {
-        let lines: Vec<Line> = changes
-            .into_iter()
-            .map(|((topic, partition), committed)| Line {
-                group: group.to_owned(),
-                topic,
-                partition,
-                committed,
-            })
-            .collect();
+        let at = now();
+        let line = |(place, committed)| Line::commit(group, place, committed, at);
+        self.write(changes.into_iter().map(line).collect())
+    }
+
+    fn write(&mut self, lines: Vec<Line>) -> io::Result<()> {
         if let Some(disk) = &mut self.disk {
             let mut bytes = Vec::new();
             for line in &lines {
@@ -276,18 +303,13 @@ impl Inner {
     fn rewrite(&mut self, path: &Path) -> io::Result<()> {
         let mut bytes = Vec::new();
         for (group, commits) in &self.groups {
-            for ((topic, partition), committed) in commits {
-                let (group, topic) = (group.clone(), topic.clone());
-                let committed = Some(committed.clone());
-                print(
-                    &mut bytes,
-                    &Line {
-                        group,
-                        topic,
-                        partition: *partition,
-                        committed,
-                    },
-                )?;
+            for (place, kept) in commits {
+                let committed = Some(kept.committed.clone());
+                let line = Line::commit(group, place.clone(), committed, kept.at);
+                print(&mut bytes, &line)?;
+            }
+            if let Some(members) = self.members.get(group) {
+                print(&mut bytes, &Line::members(group, *members))?;
             }
         }
         // The very file that was renamed: opening it again could fail, and leave us with the one
@@ -304,6 +326,39 @@ impl Inner {
         });
         Ok(())
     }
+}
+
+impl Line {
+    fn commit(
+        group: &str,
+        (topic, partition): Place,
+        committed: Option<Committed>,
+        at: i64,
+    ) -> Self {
+        Self {
+            group: group.to_owned(),
+            topic,
+            partition,
+            at: committed.is_some().then_some(at),
+            committed,
+            members: None,
+        }
+    }
+
+    fn members(group: &str, members: Members) -> Self {
+        Self {
+            group: group.to_owned(),
+            topic: String::new(),
+            partition: -1,
+            committed: None,
+            at: None,
+            members: Some(members),
+        }
+    }
+}
+
+fn now() -> i64 {
+    files::millis(SystemTime::now())
 }
 
 fn print(out: &mut Vec<u8>, line: &Line) -> io::Result<()> {

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use tokio::time::sleep;
 
+use crate::config::BrokerConfig;
 use crate::files;
 use crate::log::{Partition, Span, expired};
 use crate::node::Node;
@@ -22,6 +23,8 @@ use crate::stats::HeldBack;
 #[derive(Debug, Default)]
 pub(crate) struct Retaining {
     groups: Vec<String>,
+    /// How long commits of other groups are kept.
+    offsets_ms: i64,
     held: Mutex<Vec<HeldBack>>,
 }
 
@@ -49,9 +52,11 @@ impl Commits {
 // === impl Retaining ===
 
 impl Retaining {
-    pub(crate) fn new(groups: Vec<String>) -> Self {
+    pub(crate) fn new(config: &BrokerConfig) -> Self {
+        let offsets_ms = config.offsets_retention.as_millis();
         Self {
-            groups,
+            groups: config.retain_for.clone(),
+            offsets_ms: i64::try_from(offsets_ms).unwrap_or(i64::MAX),
             held: Mutex::default(),
         }
     }
@@ -111,9 +116,26 @@ pub(crate) async fn look(node: &Arc<Node>, now: SystemTime) {
     let looked = tokio::task::spawn_blocking(move || {
         let held = drop_expired(&shared, &commits, files::millis(now));
         shared.retaining.note(held);
+        expire_commits(&shared, files::millis(now));
     });
     if let Err(error) = looked.await {
         tracing::error!(%error, "the look for records to drop ended early");
+    }
+}
+
+/// Forgets what groups committed that are gone for long.
+fn expire_commits(node: &Node, now: i64) {
+    let Retaining {
+        groups, offsets_ms, ..
+    } = &node.retaining;
+    let has_members = |group: &str| node.groups.is_busy(group);
+    match node.offsets.expire(now, *offsets_ms, groups, has_members) {
+        Ok(gone) => {
+            for (group, commits) in gone {
+                tracing::info!(%group, commits, "committed offsets of a group without members expired");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "expired commits stay"),
     }
 }
 

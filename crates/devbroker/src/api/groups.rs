@@ -73,7 +73,12 @@ pub(crate) async fn join(
         can_skip: version >= SKIP_FROM,
     };
     match node.groups.join(&request.group_id, &join).await {
-        Joined::In(answer) => admit(answer),
+        Joined::In(answer) => {
+            if let Err(error) = node.offsets.note_members(&request.group_id) {
+                tracing::warn!(%error, "a group's commits may expire early");
+            }
+            admit(answer)
+        }
         Joined::IdRequired(id) => refuse_join(ResponseError::MemberIdRequired, text(id), version),
         Joined::Refused(error) => refuse_join(error, member_id, version),
     }

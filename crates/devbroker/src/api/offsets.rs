@@ -67,7 +67,8 @@ pub(crate) async fn commit(node: &Node, request: OffsetCommitRequest) -> OffsetC
             .with_partitions(partitions);
         topics.push(response);
     }
-    if let Err(error) = store(node, &request.group_id, commits).await {
+    let by_member = request.generation_id_or_member_epoch >= 0;
+    if let Err(error) = store(node, &request.group_id, commits, by_member).await {
         tracing::error!(%error, "committed offsets could not be written");
         let stored = topics.iter_mut().flat_map(|topic| &mut topic.partitions);
         for partition in stored.filter(|partition| partition.error_code == OK) {
@@ -92,11 +93,19 @@ fn refuse_whole(node: &Node, request: &OffsetCommitRequest) -> Result<(), Respon
     Ok(())
 }
 
-async fn store(node: &Node, group: &str, commits: Vec<(Place, Committed)>) -> std::io::Result<()> {
+async fn store(
+    node: &Node,
+    group: &str,
+    commits: Vec<(Place, Committed)>,
+    by_member: bool,
+) -> std::io::Result<()> {
     if commits.is_empty() {
         return Ok(());
     }
     node.offsets.commit(group, commits)?;
+    if by_member {
+        node.offsets.note_members(group)?;
+    }
     if node.sync_always {
         node.offsets.sync().await
     } else {

@@ -188,6 +188,47 @@ fn a_topic_that_is_deleted_meanwhile_and_made_anew_is_left_alone() {
     assert!(!dir.path().join("partitions/t-0/start").exists());
 }
 
+/// A week, in ms.
+const WEEK: i64 = 604_800_000;
+
+fn expire(node: &Node, now: i64, busy: &[&str]) -> Vec<String> {
+    let has_members = |group: &str| busy.contains(&group);
+    let always = &node.retaining.groups;
+    let gone = node.offsets.expire(now, WEEK, always, has_members).unwrap();
+    gone.into_keys().collect()
+}
+
+#[test]
+fn commits_expire_a_week_after_they_were_made_or_the_last_member_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || BrokerConfig {
+        storage: Storage::Dir(dir.path().to_owned()),
+        ..retain_for(&["kept"])
+    };
+    let first = node(config());
+    create(&first, &[]);
+    let made = files::millis(SystemTime::now());
+    for group in ["kept", "simple", "left", "killed"] {
+        commit(&first, group, 1);
+    }
+    let none = Vec::<String>::new();
+    let day = WEEK / 7;
+    assert_eq!(expire(&first, made + day, &["left", "killed"]), none);
+    // The last member of one is seen to be gone; the broker goes before the other's is.
+    assert_eq!(expire(&first, made + 3 * day, &["killed"]), none);
+    drop(first);
+
+    let node = node(config());
+    assert_eq!(expire(&node, made + 4 * day, &[]), none, "killed left now");
+    assert_eq!(expire(&node, made + WEEK - 1, &[]), none);
+    assert_eq!(expire(&node, made + 8 * day, &[]), ["simple"]);
+    assert_eq!(expire(&node, made + 10 * day, &[]), ["left"]);
+    assert_eq!(expire(&node, made + 11 * day - 1, &[]), none);
+    assert_eq!(expire(&node, made + 11 * day, &[]), ["killed"]);
+    assert_eq!(expire(&node, made + 99 * day, &[]), none);
+    assert_eq!(node.offsets.groups(), ["kept"]);
+}
+
 proptest! {
     /// Whatever the segments and the limits: a prefix goes, whole, and each rule alone explains it.
     #[test]
