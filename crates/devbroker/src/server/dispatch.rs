@@ -19,8 +19,7 @@ use tokio::sync::Notify;
 use super::shape::{self, ShapeError};
 use crate::api::{
     cluster, configs, delete_records, fetch, groups, init_producer, list_offsets, metadata,
-    next_groups, offsets,
-    produce, tools, topics,
+    next_groups, offsets, produce, tools, topics,
 };
 use crate::budget::Room;
 use crate::node::Node;
