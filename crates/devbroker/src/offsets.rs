@@ -27,6 +27,11 @@ const FILE: &str = "offsets.log";
 const COMPACT_AT: u64 = 4 << 20;
 const COMPACT_RATIO: u64 = 8;
 
+/// All commits together, as kept in memory.
+const MAX_BYTES: usize = 64 << 20;
+/// About what a commit takes beside its strings.
+const COMMIT_BYTES: usize = 192;
+
 /// What a group committed for one partition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Committed {
@@ -57,6 +62,8 @@ struct Inner {
     groups: HashMap<String, BTreeMap<Place, Kept>>,
     /// Of the groups that have committed something, those that ever had members.
     members: HashMap<String, Members>,
+    /// About what they take of memory.
+    bytes: usize,
     disk: Option<Disk>,
 }
 
@@ -112,6 +119,7 @@ impl Offsets {
         });
         let groups = &inner.groups;
         inner.members.retain(|group, _| groups.contains_key(group));
+        inner.bytes = inner.weigh();
         inner
             .rewrite(&path)
             .map_err(BrokerError::file("write", path))?;
@@ -123,10 +131,16 @@ impl Offsets {
 
     /// Stores a commit of one group; all of it or, after an error, none.
     pub(crate) fn commit(&self, group: &str, commits: Vec<(Place, Committed)>) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        let more: usize = commits.iter().map(|it| inner.growth(group, it)).sum();
+        if more > 0 && inner.bytes + more > MAX_BYTES {
+            let full = "committed offsets take all the memory they may";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, full));
+        }
         let lines = commits
             .into_iter()
             .map(|(place, committed)| (place, Some(committed)));
-        self.inner.lock().apply(group, lines.collect())
+        inner.apply(group, lines.collect())
     }
 
     /// What the group committed for a partition.
@@ -234,6 +248,17 @@ impl Inner {
         read
     }
 
+    /// Bytes of memory that a commit takes more than the one before it.
+    fn growth(&self, group: &str, (place, committed): &(Place, Committed)) -> usize {
+        match self.groups.get(group).and_then(|of| of.get(place)) {
+            Some(before) => committed
+                .metadata
+                .len()
+                .saturating_sub(before.committed.metadata.len()),
+            None => weight(group, place, committed),
+        }
+    }
+
     fn take(&mut self, line: Line) {
         if let Some(members) = line.members {
             if self.groups.contains_key(&line.group) {
@@ -245,14 +270,17 @@ impl Inner {
         match line.committed {
             Some(committed) => {
                 let at = line.at.unwrap_or_else(now);
-                self.groups
-                    .entry(line.group)
-                    .or_default()
-                    .insert(place, Kept { committed, at });
+                self.bytes += weight(&line.group, &place, &committed);
+                let group = self.groups.entry(line.group.clone()).or_default();
+                if let Some(before) = group.insert(place.clone(), Kept { committed, at }) {
+                    self.bytes -= weight(&line.group, &place, &before.committed);
+                }
             }
             None => {
                 if let Some(group) = self.groups.get_mut(&line.group) {
-                    group.remove(&place);
+                    if let Some(before) = group.remove(&place) {
+                        self.bytes -= weight(&line.group, &place, &before.committed);
+                    }
                     if group.is_empty() {
                         self.groups.remove(&line.group);
                         self.members.remove(&line.group);
@@ -260,6 +288,14 @@ impl Inner {
                 }
             }
         }
+    }
+
+    fn weigh(&self) -> usize {
+        let groups = self.groups.iter();
+        let commits = groups.flat_map(|(group, of)| of.iter().map(move |it| (group, it)));
+        commits
+            .map(|(group, (place, kept))| weight(group, place, &kept.committed))
+            .sum()
     }
 
     fn apply(&mut self, group: &str, changes: Vec<(Place, Option<Committed>)>) -> io::Result<()> {
@@ -361,6 +397,10 @@ fn now() -> i64 {
     files::millis(SystemTime::now())
 }
 
+fn weight(group: &str, place: &Place, committed: &Committed) -> usize {
+    COMMIT_BYTES + group.len() + place.0.len() + committed.metadata.len()
+}
+
 fn print(out: &mut Vec<u8>, line: &Line) -> io::Result<()> {
     let json = serde_json::to_string(line).map_err(io::Error::other)?;
     out.extend_from_slice(format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())).as_bytes());
@@ -451,5 +491,29 @@ mod tests {
                 .groups()
                 .is_empty()
         );
+    }
+
+    #[test]
+    fn all_commits_together_have_an_end_and_those_there_go_on() {
+        let offsets = Offsets::in_memory();
+        let long = || Committed {
+            metadata: "m".repeat(4_096),
+            ..committed(1)
+        };
+        let all = |group: &str| {
+            let commits = (0..4_000).map(|at| (place(at), long()));
+            offsets.commit(group, commits.collect())
+        };
+        let mut groups = 0;
+        while all(&format!("group {groups}")).is_ok() {
+            groups += 1;
+            assert!(groups < 10, "no end");
+        }
+        assert_eq!(groups, MAX_BYTES / (4_000 * (COMMIT_BYTES + 7 + 1 + 4_096)));
+        all("group 0").unwrap();
+        offsets.delete_group("group 0").unwrap();
+        all("group 9").unwrap();
+        let inner = offsets.inner.lock();
+        assert_eq!(inner.bytes, inner.weigh());
     }
 }

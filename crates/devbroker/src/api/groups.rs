@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::leave_group_response::MemberResponse;
@@ -35,6 +36,16 @@ const MAX_SESSION_MS: i32 = 1_800_000;
 /// Strategies a member may offer.
 const MAX_PROTOCOLS: usize = 32;
 
+/// Longest instance id and protocol type, and what is kept of a client id.
+const MAX_ID_BYTES: usize = 249;
+/// Longest group id.
+const MAX_GROUP_ID_BYTES: usize = 1_024;
+
+/// Whether a group may have this id. Kafka has no limit of its own for it.
+pub(crate) fn is_group_id(id: &str) -> bool {
+    (1..=MAX_GROUP_ID_BYTES).contains(&id.len())
+}
+
 /// Waits for the group's next generation.
 pub(crate) async fn join(
     node: &Node,
@@ -43,10 +54,30 @@ pub(crate) async fn join(
     client_id: Option<StrBytes>,
     peer: SocketAddr,
 ) -> JoinGroupResponse {
-    let member_id = request.member_id.clone();
     if let Err(error) = check(&node.groups, &node.offsets, &request) {
-        return refuse_join(error, member_id, version);
+        return refuse_join(error, request.member_id, version);
     }
+    // Copied: what waits, and what the group keeps, holds nothing of the frame.
+    let group_id = request.group_id.to_string();
+    let join = owned(request, version, client_id, peer);
+    match node.groups.join(&group_id, &join).await {
+        Joined::In(answer) => {
+            if let Err(error) = node.offsets.note_members(&group_id) {
+                tracing::warn!(%error, "a group's commits may expire early");
+            }
+            admit(answer)
+        }
+        Joined::IdRequired(id) => refuse_join(ResponseError::MemberIdRequired, text(id), version),
+        Joined::Refused(error) => refuse_join(error, text(join.member_id), version),
+    }
+}
+
+fn owned(
+    request: JoinGroupRequest,
+    version: i16,
+    client_id: Option<StrBytes>,
+    peer: SocketAddr,
+) -> JoinRequest {
     let session = request.session_timeout_ms;
     let has_rebalance = version >= REBALANCE_TIMEOUT_FROM && request.rebalance_timeout_ms > 0;
     let rebalance = if has_rebalance {
@@ -54,11 +85,12 @@ pub(crate) async fn join(
     } else {
         session
     };
+    let client_id = client_id.unwrap_or_default();
     let offered = request.protocols.into_iter();
-    let join = JoinRequest {
+    JoinRequest {
         member_id: request.member_id.to_string(),
         instance_id: request.group_instance_id.as_ref().map(ToString::to_string),
-        client_id: client_id.as_deref().unwrap_or_default().to_owned(),
+        client_id: client_id.chars().take(MAX_ID_BYTES).collect(),
         client_host: format!("/{}", peer.ip()),
         session_timeout: u64::from(session.unsigned_abs()),
         rebalance_timeout: u64::from(rebalance.unsigned_abs()),
@@ -66,21 +98,11 @@ pub(crate) async fn join(
         protocols: offered
             .map(|it| Protocol {
                 name: it.name.to_string(),
-                metadata: it.metadata,
+                metadata: Bytes::copy_from_slice(&it.metadata),
             })
             .collect(),
         id_required: version >= ID_REQUIRED_FROM,
         can_skip: version >= SKIP_FROM,
-    };
-    match node.groups.join(&request.group_id, &join).await {
-        Joined::In(answer) => {
-            if let Err(error) = node.offsets.note_members(&request.group_id) {
-                tracing::warn!(%error, "a group's commits may expire early");
-            }
-            admit(answer)
-        }
-        Joined::IdRequired(id) => refuse_join(ResponseError::MemberIdRequired, text(id), version),
-        Joined::Refused(error) => refuse_join(error, member_id, version),
     }
 }
 
@@ -89,8 +111,12 @@ fn check(
     offsets: &crate::offsets::Offsets,
     request: &JoinGroupRequest,
 ) -> Result<(), ResponseError> {
-    if request.group_id.is_empty() {
+    if !is_group_id(&request.group_id) {
         return Err(ResponseError::InvalidGroupId);
+    }
+    let instance_id = request.group_instance_id.as_deref().unwrap_or_default();
+    if instance_id.len() > MAX_ID_BYTES || request.protocol_type.len() > MAX_ID_BYTES {
+        return Err(ResponseError::InvalidRequest);
     }
     if !(1..=MAX_SESSION_MS).contains(&request.session_timeout_ms) {
         return Err(ResponseError::InvalidSessionTimeout);
@@ -136,6 +162,8 @@ fn refuse_join(error: ResponseError, member_id: StrBytes, version: i16) -> JoinG
 
 /// Waits for the leader's assignment.
 pub(crate) async fn sync(node: &Node, request: SyncGroupRequest) -> SyncGroupResponse {
+    // Copied, as for a join.
+    let group_id = request.group_id.to_string();
     let assignments = request.assignments.into_iter();
     let sync = SyncRequest {
         member_id: request.member_id.to_string(),
@@ -144,11 +172,14 @@ pub(crate) async fn sync(node: &Node, request: SyncGroupRequest) -> SyncGroupRes
         protocol_type: request.protocol_type.as_ref().map(ToString::to_string),
         protocol: request.protocol_name.as_ref().map(ToString::to_string),
         assignments: assignments
-            .map(|it| (it.member_id.to_string(), it.assignment))
+            .map(|it| {
+                let assignment = Bytes::copy_from_slice(&it.assignment);
+                (it.member_id.to_string(), assignment)
+            })
             .collect(),
     };
     let response = SyncGroupResponse::default();
-    match node.groups.sync(&request.group_id, sync).await {
+    match node.groups.sync(&group_id, sync).await {
         Ok(answer) => response
             .with_protocol_type(Some(text(answer.protocol_type)))
             .with_protocol_name(Some(text(answer.protocol)))

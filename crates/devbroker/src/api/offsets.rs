@@ -16,6 +16,7 @@ use kafka_protocol::messages::{
     TopicName,
 };
 
+use super::groups::is_group_id;
 use super::{OK, text};
 use crate::groups::MAX_GROUPS;
 use crate::node::Node;
@@ -80,7 +81,7 @@ pub(crate) async fn commit(node: &Node, request: OffsetCommitRequest) -> OffsetC
 
 fn refuse_whole(node: &Node, request: &OffsetCommitRequest) -> Result<(), ResponseError> {
     let group = &request.group_id;
-    if group.is_empty() {
+    if !is_group_id(group) {
         return Err(ResponseError::InvalidGroupId);
     }
     let instance_id = request.group_instance_id.as_deref();

@@ -41,6 +41,8 @@ struct Inner {
     joins: HashMap<Ticket, oneshot::Sender<Result<JoinAnswer, ResponseError>>>,
     syncs: HashMap<Ticket, oneshot::Sender<Result<SyncAnswer, ResponseError>>>,
     next_ticket: Ticket,
+    /// What all groups take of memory.
+    weight: usize,
 }
 
 /// What a join came to.
@@ -94,21 +96,25 @@ impl Coordinator {
         let new_id = format!("{own}-{}", Uuid::now_v7());
         let (parked, answer) = {
             let mut inner = self.inner.lock();
-            if !inner.groups.contains_key(group_id) {
-                if inner.groups.len() >= MAX_GROUPS {
-                    return Joined::Refused(ResponseError::CoordinatorLoadInProgress);
-                }
-                inner
-                    .groups
-                    .insert(group_id.to_owned(), Group::new(self.first_join_delay));
+            if let Err(error) = inner.make_group(group_id, self.first_join_delay) {
+                return Joined::Refused(error);
             }
             let ticket = inner.take_ticket();
             let (sender, answer) = oneshot::channel();
             let mut replies = Vec::new();
+            let all = inner.weight;
             let Some(group) = inner.groups.get_mut(group_id) else {
                 return Joined::Refused(ResponseError::CoordinatorNotAvailable);
             };
-            match group.join(request, new_id, ticket, self.now(), &mut replies) {
+            if let Err(error) = group.may_take(request, all) {
+                self.changed.notify_one();
+                return Joined::Refused(error);
+            }
+            let before = group.weight();
+            let step = group.join(request, new_id, ticket, self.now(), &mut replies);
+            let after = group.weight();
+            inner.weight = (inner.weight + after).saturating_sub(before);
+            match step {
                 Step::Done(result) => {
                     inner.deliver(replies);
                     // A refused first member leaves an idle group behind, for the clock to remove.
@@ -154,11 +160,17 @@ impl Coordinator {
             let ticket = inner.take_ticket();
             let (sender, answer) = oneshot::channel();
             let mut replies = Vec::new();
+            let all = inner.weight;
             let group = inner
                 .groups
                 .get_mut(group_id)
                 .ok_or(ResponseError::UnknownMemberId)?;
-            match group.sync(request, ticket, self.now(), &mut replies) {
+            group.may_assign(&request, all)?;
+            let before = group.weight();
+            let step = group.sync(request, ticket, self.now(), &mut replies);
+            let after = group.weight();
+            inner.weight = (inner.weight + after).saturating_sub(before);
+            match step {
                 Step::Done(result) => return result,
                 Step::IdRequired(_) => return Err(ResponseError::UnknownMemberId),
                 Step::Wait => {
@@ -286,6 +298,8 @@ impl Coordinator {
         }
         inner.deliver(replies);
         inner.forget_idle();
+        // Members that went since the last time are left out here.
+        inner.weight = inner.groups.values().map(Group::weight).sum();
         next
     }
 }
@@ -307,6 +321,19 @@ impl Inner {
                 self.groups.remove(&id);
             }
         }
+    }
+
+    /// Makes sure that the group is there.
+    fn make_group(&mut self, id: &str, first_join_delay: Millis) -> Result<(), ResponseError> {
+        if self.groups.contains_key(id) {
+            return Ok(());
+        }
+        if self.groups.len() >= MAX_GROUPS {
+            return Err(ResponseError::CoordinatorLoadInProgress);
+        }
+        self.groups
+            .insert(id.to_owned(), Group::new(first_join_delay));
+        Ok(())
     }
 
     fn take_ticket(&mut self) -> Ticket {

@@ -8,6 +8,7 @@ mod instance;
 mod member;
 mod rebalance;
 mod state;
+mod weight;
 
 pub(crate) use self::coordinator::{Coordinator, Joined, MAX_GROUPS};
 pub(crate) use self::member::{

@@ -173,9 +173,10 @@ impl Request<'_> {
         self.node.budget.small()
     }
 
-    /// Gives the frame back, which nothing may hold any more.
+    /// Gives the frame back; whoever still has a part of it lets go before it waits.
     fn release(&mut self) {
         self.body = Bytes::new();
+        self.header.client_id = None;
         self.room = self.small_room();
     }
 
@@ -230,13 +231,15 @@ impl Request<'_> {
 
     async fn join(mut self, peer: SocketAddr) -> Answer {
         let request = self.body()?;
-        let client_id = self.header.client_id.clone();
+        let client_id = self.header.client_id.take();
+        self.release();
         let response = groups::join(self.node, request, self.version, client_id, peer).await;
         self.encode_in_time(&response).await
     }
 
     async fn sync(mut self) -> Answer {
         let request = self.body()?;
+        self.release();
         let response = groups::sync(self.node, request).await;
         self.encode_in_time(&response).await
     }

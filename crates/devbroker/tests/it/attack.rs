@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cloudsync_devbroker::{Broker, BrokerConfig};
+use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiVersionsRequest, DescribeGroupsRequest, FetchRequest, GroupId, JoinGroupRequest,
-    MetadataRequest, ProduceRequest, TopicName,
+    LeaveGroupRequest, MetadataRequest, ProduceRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::Consumer;
@@ -259,4 +260,49 @@ fn ends(address: SocketAddr) -> Vec<i64> {
         marks.unwrap().1
     };
     (0..PARTITIONS).map(end).collect()
+}
+
+/// Frames are 900 KiB, what a group may keep is 1 MiB: the second member is one too many, and
+/// a group that is alive keeps what it has.
+#[test]
+fn groups_keep_a_bounded_part_of_what_is_sent() {
+    let broker = Broker::start(BrokerConfig::default()).unwrap();
+    let address = broker.address();
+    create(address, TOPIC, PARTITIONS, &[]);
+    let mut wire = Wire::connect(address);
+    let mut large = join("");
+    large.protocols[0].metadata = vec![7; 900 << 10].into();
+    let mut codes = std::collections::BTreeMap::new();
+    for number in 0..100 {
+        let id: &'static str = format!("group {number}").leak();
+        large.group_id = GroupId(StrBytes::from_static_str(id));
+        let code = wire.call(3, &large).error_code;
+        *codes.entry(code).or_insert(0) += 1;
+        if number == 0 {
+            let too_many = Wire::connect(address).call(3, &large).error_code;
+            assert_eq!(too_many, ResponseError::GroupMaxSizeReached.code());
+        }
+    }
+    let full = ResponseError::CoordinatorLoadInProgress.code();
+    assert_eq!(
+        codes,
+        std::collections::BTreeMap::from([(0, 72), (full, 28)])
+    );
+    // A name that is too long, and the end of a member: its room is there again.
+    large.group_id = GroupId("g".repeat(1_025).into());
+    let code = wire.call(3, &large).error_code;
+    assert_eq!(code, ResponseError::InvalidGroupId.code());
+    let gone = DescribeGroupsRequest::default()
+        .with_groups(vec![GroupId(StrBytes::from_static_str("group 5"))]);
+    let described = wire.call(4, &gone);
+    let member = described.groups[0].members[0].member_id.clone();
+    let leave = LeaveGroupRequest::default()
+        .with_group_id(described.groups[0].group_id.clone())
+        .with_member_id(member);
+    assert_eq!(wire.call(0, &leave).error_code, 0);
+    large.group_id = group();
+    let began = Instant::now();
+    while wire.call(3, &large).error_code != 0 {
+        assert!(began.elapsed() < SOON, "no room again");
+    }
 }
