@@ -167,3 +167,50 @@ impl Opened {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::log::batch::{self, tests::batch};
+    use crate::topics::TopicSettings;
+
+    /// A log of `bytes` in twelve partitions, closed, and how long opening it again takes.
+    fn reopen(bytes: usize, batch_bytes: usize) -> std::time::Duration {
+        let dir = tempfile::tempdir().unwrap();
+        let config = BrokerConfig {
+            storage: Storage::Dir(dir.path().to_owned()),
+            ..BrokerConfig::default()
+        };
+        let node = Node::open(&config, config.listen).unwrap();
+        let settings = TopicSettings::default();
+        node.topics.create("t", 12, settings, false).unwrap();
+        let bytes_of_one = batch((-1, -1, -1), 1, 0, &vec![7; batch_bytes - 61]);
+        let header = batch::validate(&bytes_of_one, 1 << 20).unwrap();
+        let partitions = node.topics.partitions();
+        for number in 0..bytes / bytes_of_one.len() {
+            let mut log = partitions[number % 12].log();
+            log.append(&header, &bytes_of_one).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(node.close()).unwrap();
+        drop((partitions, node));
+        let began = Instant::now();
+        let node = Node::open(&config, config.listen).unwrap();
+        let took = began.elapsed();
+        let ends = node.topics.ends();
+        let records: i64 = ends.values().sum();
+        assert_eq!(records as usize, bytes / bytes_of_one.len());
+        took
+    }
+
+    #[test]
+    #[ignore = "a measurement, of a release build"]
+    fn reopening_a_gibibyte() {
+        for batch_bytes in [261, 16 << 10, 1_000_000] {
+            let took = reopen(1 << 30, batch_bytes);
+            println!("1 GiB in batches of {batch_bytes} B: {took:?}");
+        }
+    }
+}

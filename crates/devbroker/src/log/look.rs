@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::blocks::Blocks;
 use super::producer_state::ProducerStates;
-use super::recovery::{LastRun, Tail, next_batch};
+use super::recovery::{LastRun, Tail};
 use super::segment::{self, Segment};
 use super::{LogOptions, PartitionLog, start};
 use crate::error::{BrokerError, Damage};
@@ -121,9 +122,9 @@ impl Look {
     /// Takes note of a segment's batches, up to the first that is not sound.
     fn scan(&mut self, segment: &mut Segment, file: &File, length: u64) -> io::Result<Tail> {
         self.reached = segment.base;
-        let mut buffer = Vec::new();
+        let mut blocks = Blocks::of(file, length);
         loop {
-            match next_batch(file, segment.size, length, self.reached, &mut buffer)? {
+            match blocks.next_batch(segment.size, self.reached)? {
                 Ok(header) => {
                     segment.note(&header);
                     self.reached = header.next_offset();

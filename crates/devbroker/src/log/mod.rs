@@ -6,6 +6,8 @@
 //! after any crash yields a valid prefix (`recovery`).
 
 pub(crate) mod batch;
+mod blocks;
+mod index;
 mod look;
 mod partition;
 mod producer_state;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::batch::BatchHeader;
+use self::index::IndexFile;
 use self::producer_state::{ProducerStates, Verdict};
 use self::reservation::Reservation;
 use self::segment::Segment;
@@ -77,7 +80,7 @@ struct Disk {
     dir: PathBuf,
     reservation: Reservation,
     /// Closed segments not synced yet.
-    sealed: Vec<Arc<File>>,
+    sealed: Vec<(Arc<File>, IndexFile)>,
     scratch: Vec<u8>,
 }
 
@@ -107,14 +110,21 @@ pub(crate) enum AppendError {
 /// Files to sync, and the offset that is safe afterwards.
 #[derive(Debug)]
 pub(crate) struct SyncJob {
-    files: Vec<Arc<File>>,
+    sealed: Vec<(Arc<File>, IndexFile)>,
+    active: Option<Arc<File>>,
     end: i64,
 }
 
 impl SyncJob {
     /// Blocks until the disk has everything.
     pub(crate) fn run(&self) -> io::Result<()> {
-        self.files.iter().try_for_each(|file| file.sync_data())
+        let sealed = self.sealed.iter().map(|(file, _)| file);
+        sealed
+            .chain(&self.active)
+            .try_for_each(|file| file.sync_data())?;
+        // Of what is on the disk only: an index is believed.
+        self.sealed.iter().for_each(|(_, index)| index.write());
+        Ok(())
     }
 }
 
@@ -290,9 +300,9 @@ impl PartitionLog {
                 segment
             }
         };
-        let sealed = self.segments.back_mut().and_then(Segment::seal);
-        if let Some(disk) = &mut self.disk {
-            disk.sealed.extend(sealed);
+        if let (Some(disk), Some(last)) = (&mut self.disk, self.segments.back_mut()) {
+            let index = IndexFile::of(last, self.end, &self.producers);
+            disk.sealed.extend(last.seal().zip(index));
         }
         self.segments.push_back(next);
         Ok(())
@@ -316,10 +326,9 @@ impl PartitionLog {
         if self.synced == self.end || self.broken {
             return None;
         }
-        let mut files = disk.sealed.clone();
-        files.extend(self.segments.back().and_then(Segment::file));
         Some(SyncJob {
-            files,
+            sealed: disk.sealed.clone(),
+            active: self.segments.back().and_then(Segment::file),
             end: self.end,
         })
     }
@@ -333,8 +342,9 @@ impl PartitionLog {
         }
         self.synced = self.synced.max(job.end);
         if let Some(disk) = &mut self.disk {
-            disk.sealed
-                .retain(|file| !job.files.iter().any(|synced| Arc::ptr_eq(file, synced)));
+            let is_synced =
+                |file: &Arc<File>| job.sealed.iter().any(|(it, _)| Arc::ptr_eq(file, it));
+            disk.sealed.retain(|(file, _)| !is_synced(file));
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::batch::BatchHeader;
+use super::index::{Fields, put};
 
 /// Batches remembered per producer: as many as a producer may have in flight.
 const REMEMBERED: usize = 5;
@@ -92,6 +93,51 @@ impl ProducerStates {
     /// The highest producer id ever met, also one that is forgotten; -1 for none.
     pub(crate) fn highest_id(&self) -> i64 {
         self.highest_id.unwrap_or(-1)
+    }
+
+    /// Writes what is remembered, oldest producer first.
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        let count = i64::try_from(self.by_age.len()).unwrap_or(i64::MAX);
+        put(out, &[self.highest_id(), count]);
+        for id in self.by_age.values() {
+            let Some(producer) = self.by_id.get(id) else {
+                continue;
+            };
+            let batches = i64::try_from(producer.batches.len()).unwrap_or(i64::MAX);
+            put(out, &[*id, i64::from(producer.epoch), batches]);
+            for batch in &producer.batches {
+                let (first, last) = (batch.first_sequence, batch.last_sequence);
+                let sequences = [i64::from(first), i64::from(last)];
+                put(out, &sequences);
+                put(out, &[batch.base_offset, batch.last_offset]);
+            }
+        }
+    }
+
+    /// Reads what [`ProducerStates::save`] wrote.
+    pub(super) fn restore(fields: &mut Fields<'_>) -> Option<Self> {
+        let [highest_id, producers] = fields.numbers()?;
+        let mut states = Self {
+            highest_id: Some(highest_id).filter(|id| *id >= 0),
+            ..Self::default()
+        };
+        for _ in 0..producers {
+            let [id, epoch, count] = fields.numbers()?;
+            let mut batches = VecDeque::new();
+            for _ in 0..count {
+                let [first, last, base_offset, last_offset] = fields.numbers()?;
+                batches.push_back(Remembered {
+                    first_sequence: i32::try_from(first).ok()?,
+                    last_sequence: i32::try_from(last).ok()?,
+                    base_offset,
+                    last_offset,
+                });
+            }
+            states.by_age.insert(batches.back()?.last_offset, id);
+            let epoch = i16::try_from(epoch).ok()?;
+            states.by_id.insert(id, Producer { epoch, batches });
+        }
+        Some(states)
     }
 
     /// Takes note of a batch that stands in the log at `batch.base_offset`.

@@ -13,7 +13,9 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::batch::{self, BatchHeader, HEADER_BYTES};
+use super::batch::{self, BatchHeader};
+use super::blocks::Blocks;
+use super::index::{self, IndexFile, Known};
 use super::producer_state::ProducerStates;
 use super::reservation::Reservation;
 use super::segment::{self, Segment};
@@ -61,7 +63,7 @@ pub(super) fn open(
 ) -> Result<PartitionLog, BrokerError> {
     let reservation = Reservation::open(dir, options.reservation_step)?;
     let start = known_start(dir)?;
-    let mut found = Found::read(dir, start)?;
+    let mut found = Found::read(dir, start, last_run)?;
     let go_on_at = found.go_on_at(last_run, &reservation).max(start);
     let mut log = PartitionLog {
         options,
@@ -85,6 +87,14 @@ pub(super) fn open(
     Ok(log)
 }
 
+/// A segment, its file, and its index where that is yet to be written.
+struct Piece {
+    segment: Segment,
+    /// `None` of one that was not read.
+    file: Option<Arc<File>>,
+    index: Option<IndexFile>,
+}
+
 /// Where the log begins, as far as that is known. Too low an offset shows deleted records again; it
 /// loses none.
 fn known_start(dir: &Path) -> Result<i64, BrokerError> {
@@ -102,7 +112,7 @@ fn known_start(dir: &Path) -> Result<i64, BrokerError> {
 #[derive(Default)]
 struct Found {
     /// Sound up to their `size`; all but the last one are whole.
-    segments: VecDeque<(Segment, Arc<File>)>,
+    segments: VecDeque<Piece>,
     /// What came behind the last sound batch of the last of them.
     tail: Option<(Tail, u64)>,
     /// Segments behind that: what they hold has no valid place any more.
@@ -115,15 +125,17 @@ struct Found {
 // === impl Found ===
 
 impl Found {
-    fn read(dir: &Path, start: i64) -> Result<Self, BrokerError> {
+    fn read(dir: &Path, start: i64, last_run: LastRun) -> Result<Self, BrokerError> {
         let mut bases = segment::list(dir).map_err(BrokerError::file("list", dir))?;
         let deleted = bases.iter().skip(1).take_while(|next| **next <= start);
         for base in bases.drain(..deleted.count()) {
             let path = segment::path(dir, base);
             std::fs::remove_file(&path).map_err(BrokerError::file("delete", path))?;
+            index::remove(dir, base).map_err(BrokerError::file("delete the index of", dir))?;
         }
         let mut found = Self::default();
-        for base in bases {
+        let next_bases = bases.iter().skip(1).copied().map(Some).chain([None]);
+        for (base, next) in bases.iter().copied().zip(next_bases) {
             // Behind a damaged place, or beginning inside what is known, nothing can be trusted.
             if found.tail.is_some() || base < found.end {
                 let cut_bytes = found.tail.map_or(0, |(_, cut_bytes)| cut_bytes);
@@ -132,21 +144,47 @@ impl Found {
                 continue;
             }
             let failed = |error| BrokerError::file("read", segment::path(dir, base))(error);
+            if let Some(next) = next
+                && let LastRun::Clean { .. } = last_run
+                && let Some(known) = by_index(dir, base, next).map_err(failed)?
+            {
+                found.believe(dir, known).map_err(failed)?;
+                continue;
+            }
+            // It is made anew, or no longer true once the segment is written to.
+            index::remove(dir, base).map_err(failed)?;
             let (mut segment, file) = Segment::open(dir, base).map_err(failed)?;
-            let tail = found.scan(&mut segment, &file).map_err(failed)?;
-            found.segments.push_back((segment, file));
-            found.tail = tail;
+            found.tail = found.scan(&mut segment, &file).map_err(failed)?;
+            let index = IndexFile::of(&segment, found.end, &found.producers);
+            found.segments.push_back(Piece {
+                segment,
+                file: Some(file),
+                index: index.filter(|_| next.is_some()),
+            });
         }
         Ok(found)
+    }
+
+    /// Takes over what an index says of a closed segment.
+    fn believe(&mut self, dir: &Path, mut known: Box<Known>) -> io::Result<()> {
+        let segment = Segment::known(dir, &mut known)?;
+        self.end = known.end;
+        self.producers = known.producers;
+        self.segments.push_back(Piece {
+            segment,
+            file: None,
+            index: None,
+        });
+        Ok(())
     }
 
     /// Takes note of the batches of a segment. Out: what is there behind the last sound one.
     fn scan(&mut self, segment: &mut Segment, file: &File) -> io::Result<Option<(Tail, u64)>> {
         let length = file.metadata()?.len();
         self.end = segment.base;
-        let mut buffer = Vec::new();
+        let mut blocks = Blocks::of(file, length);
         loop {
-            match next_batch(file, segment.size, length, self.end, &mut buffer)? {
+            match blocks.next_batch(segment.size, self.end)? {
                 Ok(header) => {
                     segment.note(&header);
                     self.producers.record(&header);
@@ -188,8 +226,10 @@ impl Found {
                 files::sync_dir(dir)?;
                 return Ok(VecDeque::from([first]));
             }
-            Some((segment, file)) => {
-                if let Some((tail, cut_bytes)) = self.tail.filter(|(_, bytes)| *bytes > 0) {
+            Some(Piece { segment, file, .. }) => {
+                if let Some((tail, cut_bytes)) = self.tail.filter(|(_, bytes)| *bytes > 0)
+                    && let Some(file) = file
+                {
                     cut(dir, segment, file, tail, cut_bytes)?;
                 }
                 if go_on_at > self.end {
@@ -200,16 +240,41 @@ impl Found {
             }
         }
         if !matches!(last_run, LastRun::Clean { .. }) || go_on_at > self.end {
-            let mut files = self.segments.iter().map(|(_, file)| file);
+            let mut files = self.segments.iter().filter_map(|piece| piece.file.as_ref());
             files.try_for_each(|file| file.sync_all())?;
         }
-        let mut segments: VecDeque<_> = self.segments.drain(..).map(|(it, _)| it).collect();
-        let last = segments.len() - 1;
-        for segment in segments.iter_mut().take(last) {
-            segment.seal();
+        let last = self.segments.len() - 1;
+        for piece in self.segments.iter_mut().take(last) {
+            piece.segment.seal();
+            if let Some(index) = &piece.index {
+                index.write();
+            }
         }
+        let segments = self.segments.drain(..).map(|it| it.segment).collect();
         Ok(segments)
     }
+}
+
+/// What the index of a closed segment says, if it is sound and of this very file.
+fn by_index(dir: &Path, base: i64, next: i64) -> io::Result<Option<Box<Known>>> {
+    let path = segment::path(dir, base);
+    let file = path.display();
+    match index::read(dir, base)? {
+        index::Found::Sound(known) => {
+            let length = std::fs::metadata(&path)?.len();
+            if known.size == length && known.end <= next {
+                return Ok(Some(known));
+            }
+            tracing::warn!(%file, "the segment is not the one that its index is of; it is read, and the index made anew");
+        }
+        index::Found::Missing => {
+            tracing::info!(%file, "the segment has no index; it is read, and the index made");
+        }
+        index::Found::Damaged => {
+            tracing::warn!(%file, "the index of the segment is damaged; it is read, and the index made anew");
+        }
+    }
+    Ok(None)
 }
 
 /// Puts empty batches over the offsets from `start` to below `end`.
@@ -243,6 +308,7 @@ fn cut(dir: &Path, segment: &Segment, file: &File, tail: Tail, cut_bytes: u64) -
 /// Gives a segment that has no valid place a name that nobody reads; an empty one goes.
 fn set_aside(dir: &Path, base: i64) -> io::Result<()> {
     let path = segment::path(dir, base);
+    index::remove(dir, base)?;
     if std::fs::metadata(&path)?.len() == 0 {
         return std::fs::remove_file(path);
     }
@@ -250,40 +316,4 @@ fn set_aside(dir: &Path, base: i64) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".cut");
     std::fs::rename(path, aside)
-}
-
-/// The batch at `position`, whose first offset must be `expected`.
-pub(super) fn next_batch(
-    file: &File,
-    position: u64,
-    length: u64,
-    expected: i64,
-    buffer: &mut Vec<u8>,
-) -> io::Result<Result<BatchHeader, Tail>> {
-    let left = length - position;
-    if left == 0 {
-        return Ok(Err(Tail::Whole));
-    }
-    if left < HEADER_BYTES as u64 {
-        return Ok(Err(Tail::Torn));
-    }
-    let mut head = [0; HEADER_BYTES];
-    file.read_exact_at(&mut head, position)?;
-    let Some(header) = BatchHeader::parse(&head) else {
-        return Ok(Err(Tail::Damaged("no batch begins there")));
-    };
-    let placed_here = header.base_offset == expected && header.leader_epoch == 0;
-    if !placed_here || header.last_offset_delta < 0 {
-        return Ok(Err(Tail::Damaged("the batch there has another offset")));
-    }
-    if header.size as u64 > left {
-        return Ok(Err(Tail::Torn));
-    }
-    buffer.resize(header.size, 0);
-    file.read_exact_at(buffer, position)?;
-    Ok(if header.checksum_holds(buffer) {
-        Ok(header)
-    } else {
-        Err(Tail::Damaged("the batch there fails its checksum"))
-    })
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::segment::Segment;
-use super::{Partition, PartitionLog, start};
+use super::{Partition, PartitionLog, index, start};
 use crate::files;
 
 /// What a topic keeps; `None` for all of it.
@@ -51,6 +51,8 @@ pub(crate) fn expired(spans: &[Span], retention: Retention, now: i64) -> usize {
 #[derive(Debug, Default)]
 struct Gone {
     files: Vec<PathBuf>,
+    /// Not all of them are there.
+    indexes: Vec<PathBuf>,
     dir: Option<PathBuf>,
 }
 
@@ -108,7 +110,10 @@ impl PartitionLog {
             if self.disk.is_none() {
                 self.give_back(segment.size);
             }
-            gone.files.extend(segment.file_path().map(PathBuf::from));
+            if let Some(path) = segment.file_path() {
+                gone.files.push(path.to_owned());
+                gone.indexes.push(path.with_extension(index::EXTENSION));
+            }
         }
         gone
     }
@@ -152,6 +157,12 @@ impl Gone {
         for path in &self.files {
             if let Err(error) = fs::remove_file(path) {
                 tracing::warn!(file = %path.display(), %error, "a segment that is not kept stays");
+            }
+        }
+        for path in &self.indexes {
+            // The next start removes what it finds of no segment.
+            if let Err(error) = fs::remove_file(path) {
+                tracing::debug!(file = %path.display(), %error, "an index stays");
             }
         }
         if let Some(dir) = self.dir.filter(|_| !self.files.is_empty())

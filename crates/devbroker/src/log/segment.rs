@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 
 use super::batch::{BatchHeader, HEADER_BYTES};
+use super::index::Known;
 use crate::files;
 
 /// Log bytes between two index entries.
@@ -58,10 +59,10 @@ enum Data {
 
 /// A region of batches: from `position` to the next entry.
 #[derive(Debug, Clone, Copy)]
-struct IndexEntry {
-    base: i64,
-    position: u64,
-    max_timestamp: i64,
+pub(super) struct IndexEntry {
+    pub(super) base: i64,
+    pub(super) position: u64,
+    pub(super) max_timestamp: i64,
 }
 
 impl Segment {
@@ -102,6 +103,28 @@ impl Segment {
             ..Self::new(base, data)
         };
         Ok((segment, file))
+    }
+
+    /// A closed segment, as its index knows it.
+    pub(super) fn known(dir: &Path, known: &mut Known) -> io::Result<Self> {
+        let path = path(dir, known.base);
+        let touched = files::millis(fs::metadata(&path)?.modified()?);
+        Ok(Self {
+            size: known.size,
+            max_timestamp: known.max_timestamp,
+            first_timestamp: known.first_timestamp,
+            touched,
+            index: std::mem::take(&mut known.entries),
+            ..Self::new(known.base, Data::File { path, open: None })
+        })
+    }
+
+    pub(super) fn index(&self) -> &[IndexEntry] {
+        &self.index
+    }
+
+    pub(super) fn first_timestamp(&self) -> i64 {
+        self.first_timestamp
     }
 
     /// As [`Segment::open`], for a file that is only read.

@@ -259,6 +259,106 @@ fn a_damaged_batch_after_a_kill_goes_on_at_the_reservation() {
     );
 }
 
+/// Three segments of two batches or one, synced, and so the first two with an index.
+fn indexed(dir: &Path) -> LogOptions {
+    let small = LogOptions {
+        segment_bytes: 220,
+        ..options()
+    };
+    let mut log = PartitionLog::create(dir, small.clone()).unwrap();
+    for (sequence, count) in [(0, 2), (2, 2), (4, 1), (5, 1), (6, 1)] {
+        append(&mut log, (7, 0, sequence), count, i64::from(sequence));
+    }
+    let job = log.begin_sync().unwrap();
+    let result = job.run();
+    log.end_sync(&job, &result);
+    assert_eq!(segment::list(dir).unwrap(), [0, 4, 6]);
+    small
+}
+
+const INDEXED_END: LastRun = LastRun::Clean { end: 7 };
+
+/// What a log says, wherever it has it from.
+fn told(log: &PartitionLog) -> (Vec<i64>, Vec<Option<i64>>, Vec<i64>, i64) {
+    let at = |time| log.find_timestamp(time).unwrap().map(|(offset, _)| offset);
+    let sizes = log.segments.iter().map(|it| it.size.cast_signed());
+    (
+        offsets(log),
+        (0..8).map(at).collect(),
+        sizes.collect(),
+        log.highest_producer_id(),
+    )
+}
+
+#[test]
+fn after_a_clean_end_closed_segments_are_known_without_reading_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p");
+    let small = indexed(&path);
+    let read = told(&PartitionLog::open(&path, small.clone(), LastRun::SameBoot).unwrap());
+    // Were they read, this would cut the log.
+    let file = segment::path(&path, 0);
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let mut log = PartitionLog::open(&path, small.clone(), INDEXED_END).unwrap();
+    bytes[last] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    assert_eq!(told(&log), read);
+    assert_eq!(append(&mut log, (7, 0, 6), 1, 6), 6, "repeats are known");
+    assert_eq!(append(&mut log, (7, 0, 2), 2, 2), 2, "also from an index");
+    drop(log);
+    bytes[last] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let log = PartitionLog::open(&path, small, LastRun::SameBoot).unwrap();
+    assert_eq!(log.segments.len(), 1, "after a kill they are read");
+}
+
+/// No cut and no flipped bit of an index is believed, and it is made again.
+#[test]
+fn a_damaged_or_missing_index_is_made_from_the_segment() {
+    let dir = quick_dir();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    let small = indexed(&whole);
+    let sound_log = told(&PartitionLog::open(&whole, small.clone(), INDEXED_END).unwrap());
+    let sound = fs::read(index::path(&whole, 0)).unwrap();
+    let cuts = (0..sound.len()).map(|length| sound[..length].to_vec());
+    let flips = (0..sound.len() * 8).map(|bit| {
+        let mut bytes = sound.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    copy(&whole, &broken);
+    for bytes in cuts.chain(flips) {
+        fs::write(index::path(&broken, 0), bytes).unwrap();
+        let log = PartitionLog::open(&broken, small.clone(), INDEXED_END).unwrap();
+        assert_eq!(told(&log), sound_log);
+        assert_eq!(fs::read(index::path(&broken, 0)).unwrap(), sound);
+    }
+    for last_run in [INDEXED_END, LastRun::SameBoot] {
+        fs::remove_file(index::path(&broken, 0)).unwrap();
+        let log = PartitionLog::open(&broken, small.clone(), last_run).unwrap();
+        assert_eq!(told(&log), sound_log);
+        assert_eq!(fs::read(index::path(&broken, 0)).unwrap(), sound);
+    }
+}
+
+/// A segment that is written to again has no index that speaks of before.
+#[test]
+fn no_index_outlives_what_it_is_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p");
+    let small = indexed(&path);
+    fs::remove_file(segment::path(&path, 6)).unwrap();
+    drop(PartitionLog::open(&path, small.clone(), LastRun::Clean { end: 6 }).unwrap());
+    assert!(!index::path(&path, 4).exists(), "it takes records now");
+    let partition = Partition::new(PartitionLog::open(&path, small, LastRun::SameBoot).unwrap());
+    assert!(index::path(&path, 0).exists());
+    assert!(partition.raise_start(4).unwrap());
+    assert!(!index::path(&path, 0).exists(), "dropped with its segment");
+}
+
 /// Three segments, of which the start file says that the first is dropped; the kill came before its
 /// file went, or between any two files. No record comes back, none that is kept goes.
 #[test]

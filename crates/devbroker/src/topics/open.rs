@@ -5,7 +5,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 
+use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{DELETED, MAX_PARTITIONS, StoredTopic, Topic, Topics, folder};
@@ -13,6 +15,25 @@ use crate::error::{BrokerError, Damage};
 use crate::files;
 use crate::log::{LastRun, LogOptions, Partition, PartitionLog};
 use crate::store::{self, Directory, LastEnd};
+
+/// Threads that open logs.
+const OPENERS: usize = 2;
+
+/// Logs that were opened, by folder.
+type Logs = Mutex<BTreeMap<String, Result<PartitionLog, BrokerError>>>;
+
+impl LastEnd {
+    /// How the last run left the partition in this folder.
+    fn of(&self, folder: &str) -> LastRun {
+        match self {
+            Self::Clean(ends) => ends
+                .get(folder)
+                .map_or(LastRun::OtherBoot, |end| LastRun::Clean { end: *end }),
+            Self::SameBoot => LastRun::SameBoot,
+            Self::OtherBoot => LastRun::OtherBoot,
+        }
+    }
+}
 
 impl Topics {
     /// Opens every topic of the directory and removes what deleted ones left behind.
@@ -29,20 +50,51 @@ impl Topics {
         let root = directory.path().join("partitions");
         fs::create_dir_all(&root).map_err(BrokerError::file("create directory", root.as_path()))?;
         Self::settle_deletions(&root, &stored)?;
+        let logs = topics.open_logs(&root, &stored, last_end);
         for (name, stored) in stored {
-            let topic = open_topic(
-                directory.path(),
-                &name,
-                &stored,
-                last_end,
-                |folder, last_run| {
-                    let dir = directory.path().join("partitions").join(folder);
-                    PartitionLog::open(&dir, topics.options_for(&stored.settings), last_run)
-                },
-            )?;
+            let topic = open_topic(directory.path(), &name, &stored, last_end, |folder, _| {
+                let missing = || BrokerError::damaged(root.join(folder), "it was not opened");
+                let log = logs.lock().remove(folder);
+                log.unwrap_or_else(|| Err(missing()))
+            })?;
             topics.by_name.write().insert(name, Arc::new(topic));
         }
         Ok(topics)
+    }
+
+    /// Opens the logs of all partitions, some at a time: reading them is what a start takes long for.
+    fn open_logs(
+        &self,
+        root: &Path,
+        stored: &BTreeMap<String, StoredTopic>,
+        last_end: &LastEnd,
+    ) -> Logs {
+        let mut jobs = Vec::new();
+        for (name, topic) in stored {
+            for index in 0..topic.partitions.clamp(0, MAX_PARTITIONS) {
+                jobs.push((folder(name, index), &topic.settings));
+            }
+        }
+        let (jobs, logs) = (Mutex::new(jobs.into_iter()), Logs::default());
+        let work = || {
+            loop {
+                let job = jobs.lock().next();
+                let Some((folder, settings)) = job else {
+                    return;
+                };
+                let last_run = last_end.of(&folder);
+                let log =
+                    PartitionLog::open(&root.join(&folder), self.options_for(settings), last_run);
+                logs.lock().insert(folder, log);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..OPENERS {
+                scope.spawn(work);
+            }
+            work();
+        });
+        logs
     }
 
     /// Opens every topic below `path` as it lies there. They take no records, and what is made or
@@ -124,14 +176,8 @@ fn open_topic(
     let mut partitions = Vec::new();
     for index in 0..stored.partitions {
         let folder = folder(name, index);
-        let last_run = match last_end {
-            LastEnd::Clean(ends) => ends
-                .get(&folder)
-                .map_or(LastRun::OtherBoot, |end| LastRun::Clean { end: *end }),
-            LastEnd::SameBoot => LastRun::SameBoot,
-            LastEnd::OtherBoot => LastRun::OtherBoot,
-        };
-        partitions.push(Arc::new(Partition::new(open(&folder, last_run)?)));
+        let log = open(&folder, last_end.of(&folder))?;
+        partitions.push(Arc::new(Partition::new(log)));
     }
     Ok(Topic {
         name: name.to_owned(),
