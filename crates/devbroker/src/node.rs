@@ -170,7 +170,7 @@ impl Opened {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     use super::*;
     use crate::log::batch::{self, tests::batch};

@@ -10,6 +10,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
+use tokio::task::JoinSet;
 
 use super::{OK, text};
 use crate::log::batch::{self, BatchFault, Codec};
@@ -93,9 +94,7 @@ pub(crate) async fn handle(
             .with_partition_responses(partitions);
         responses.push(response);
     }
-    for written in pending {
-        settle(node, written, &mut responses).await;
-    }
+    settle(node, pending, &mut responses).await;
     if request.acks != 0 {
         return Ok(Some(ProduceResponse::default().with_responses(responses)));
     }
@@ -187,15 +186,27 @@ fn refuse(response: PartitionProduceResponse, refusal: &Refusal) -> PartitionPro
         .with_error_message(Some(text(refusal.message.as_str())))
 }
 
-/// Waits for the disk where that is asked for, and shows the batch to readers.
-async fn settle(node: &Node, written: Pending, responses: &mut [TopicProduceResponse]) {
-    if !node.sync_always {
-        written.partition.wake_readers();
-        return;
+/// Waits for the disk where that is asked for, and shows the batches to readers. The partitions
+/// reach it side by side.
+async fn settle(node: &Node, written: Vec<Pending>, responses: &mut [TopicProduceResponse]) {
+    let mut syncs = JoinSet::new();
+    for Pending {
+        partition,
+        sync_to,
+        at,
+    } in written
+    {
+        if node.sync_always {
+            syncs.spawn(async move { (at, partition.sync_to(sync_to).await) });
+        } else {
+            partition.wake_readers();
+        }
     }
-    if let Err(error) = written.partition.sync_to(written.sync_to).await {
+    for ((topic, partition), result) in syncs.join_all().await {
+        let Err(error) = result else {
+            continue;
+        };
         tracing::error!(%error, "log could not be synced, partition takes no more records");
-        let (topic, partition) = written.at;
         let slot = responses
             .get_mut(topic)
             .and_then(|topic| topic.partition_responses.get_mut(partition));

@@ -1,11 +1,12 @@
 //! What a topic keeps no longer goes; what the groups of the list have not committed stays.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cloudsync_devbroker::{Broker, BrokerConfig, BrokerStats};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
 
 use crate::client::{
     LIMIT, PARTITIONS, Sender, TOPIC, consumer, create, on_disk, read_all, try_create,
