@@ -26,6 +26,7 @@ mod offsets;
 mod producer_ids;
 mod retention;
 mod stats;
+mod topic_names;
 mod topic_settings;
 mod topics;
 

@@ -21,13 +21,13 @@ use crate::error::BrokerError;
 use crate::files;
 use crate::log::{LogOptions, Partition, PartitionLog};
 use crate::store;
+use crate::topic_names;
 pub(crate) use crate::topic_settings::{TopicError, TopicSettings};
 
 /// Partitions of one topic.
 pub(crate) const MAX_PARTITIONS: i32 = 1_000;
 /// Partitions of all topics together; each holds an open file.
 const MAX_ALL_PARTITIONS: usize = 4_000;
-const MAX_NAME_BYTES: usize = 249;
 /// Ends the name of a folder whose topic is being deleted; no topic's name can hold it.
 const DELETED: &str = "~deleted";
 
@@ -94,9 +94,8 @@ impl Topics {
         if ids.is_empty() {
             return HashMap::new();
         }
-        let by_name = self.by_name.read();
-        let found = by_name.values().filter(|topic| ids.contains(&topic.id));
-        found.map(|topic| (topic.id, Arc::clone(topic))).collect()
+        let all = self.all().into_iter().map(|topic| (topic.id, topic));
+        all.filter(|(id, _)| ids.contains(id)).collect()
     }
 
     pub(crate) fn partition(&self, topic: &str, index: i32) -> Option<Arc<Partition>> {
@@ -153,24 +152,14 @@ impl Topics {
     ) -> Result<(), TopicError> {
         let mut by_name = self.by_name.write();
         let existing: usize = by_name.values().map(|topic| topic.partitions.len()).sum();
-        check_name(name)?;
+        topic_names::check(name)?;
         if by_name.contains_key(name) {
             return Err(error(
                 ResponseError::TopicAlreadyExists,
                 format!("topic '{name}' already exists"),
             ));
         }
-        // Kafka's metrics have '_' for '.', so it keeps such names apart.
-        let in_metrics = |name: &str| name.replace('.', "_");
-        let collides = |other: &&String| in_metrics(other) == in_metrics(name);
-        if name.contains(['.', '_'])
-            && let Some(other) = by_name.keys().find(collides)
-        {
-            return Err(error(
-                ResponseError::InvalidTopicException,
-                format!("Topic '{name}' collides with existing topic: {other}"),
-            ));
-        }
+        topic_names::check_collision(name, by_name.keys())?;
         if !(1..=MAX_PARTITIONS).contains(&partitions)
             || existing + partitions.unsigned_abs() as usize > MAX_ALL_PARTITIONS
         {
@@ -300,17 +289,4 @@ fn storage_error(source: BrokerError) -> TopicError {
 
 fn folder(topic: &str, index: i32) -> String {
     format!("{topic}-{index}")
-}
-
-/// Whether a topic may be called so.
-pub(crate) fn check_name(name: &str) -> Result<(), TopicError> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let reserved = matches!(name, "" | "." | "..");
-    if reserved || name.len() > MAX_NAME_BYTES || !name.bytes().all(legal) {
-        let message = format!(
-            "topic name '{name}' is illegal: 1 to {MAX_NAME_BYTES} of a-z, A-Z, 0-9, '.', '_', '-'"
-        );
-        return Err(error(ResponseError::InvalidTopicException, message));
-    }
-    Ok(())
 }

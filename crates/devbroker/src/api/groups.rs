@@ -106,6 +106,14 @@ fn owned(
     }
 }
 
+/// A group with members has a name; offsets alone may be kept under none.
+fn named(group: &str) -> Result<(), ResponseError> {
+    if group.is_empty() {
+        return Err(ResponseError::InvalidGroupId);
+    }
+    Ok(())
+}
+
 fn check(
     groups: &Coordinator,
     offsets: &crate::offsets::Offsets,
@@ -179,6 +187,9 @@ pub(crate) async fn sync(node: &Node, request: SyncGroupRequest) -> SyncGroupRes
             .collect(),
     };
     let response = SyncGroupResponse::default();
+    if let Err(error) = named(&group_id) {
+        return response.with_error_code(error.code());
+    }
     match node.groups.sync(&group_id, sync).await {
         Ok(answer) => response
             .with_protocol_type(Some(text(answer.protocol_type)))
@@ -192,14 +203,19 @@ pub(crate) async fn sync(node: &Node, request: SyncGroupRequest) -> SyncGroupRes
 pub(crate) fn heartbeat(node: &Node, request: &HeartbeatRequest) -> HeartbeatResponse {
     let instance_id = request.group_instance_id.as_deref();
     let (group, member) = (&request.group_id, &request.member_id);
-    let result = node
-        .groups
-        .heartbeat(group, member, instance_id, request.generation_id);
+    let result = named(group).and_then(|()| {
+        let generation = request.generation_id;
+        node.groups
+            .heartbeat(group, member, instance_id, generation)
+    });
     HeartbeatResponse::default().with_error_code(code(&result))
 }
 
 /// Takes members out.
 pub(crate) fn leave(node: &Node, request: &LeaveGroupRequest, version: i16) -> LeaveGroupResponse {
+    if let Err(error) = named(&request.group_id) {
+        return LeaveGroupResponse::default().with_error_code(error.code());
+    }
     if version < LEAVE_MANY_FROM {
         let leave = LeaveRequest {
             member_id: request.member_id.to_string(),

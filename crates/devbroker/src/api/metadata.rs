@@ -14,7 +14,8 @@ use kafka_protocol::messages::{BrokerId, MetadataRequest, MetadataResponse, Topi
 
 use super::{NODE_ID, text};
 use crate::node::Node;
-use crate::topics::{self, Topic};
+use crate::topic_names;
+use crate::topics::Topic;
 
 /// Lowest version that has ids in its answer.
 const IDS_FROM: i16 = 10;
@@ -52,9 +53,10 @@ fn find_all(
     // Each once, as Kafka does: the answer is no larger than that about all topics.
     let mut seen = BTreeSet::new();
     wanted.retain(|topic| seen.insert((topic.name.clone(), topic.topic_id)));
-    let by_id = node
-        .topics
-        .by_ids(wanted.iter().map(|topic| topic.topic_id));
+    let mut ids = wanted.iter().map(|topic| topic.topic_id);
+    let by_id = node.topics.by_ids(ids.clone());
+    // Asked by any id, Kafka looks at ids only.
+    let ids_only = version >= ASK_BY_ID_FROM && ids.any(|id| !id.is_nil());
     let find_one = |topic: MetadataRequestTopic| match topic.name {
         _ if (IDS_FROM..ASK_BY_ID_FROM).contains(&version) && !topic.topic_id.is_nil() => {
             refused(ResponseError::InvalidRequest)
@@ -72,7 +74,9 @@ fn find_all(
                 .with_topic_id(topic.topic_id),
         },
     };
-    wanted.into_iter().map(find_one).collect()
+    let wanted = wanted.into_iter();
+    let answered = wanted.filter(|topic| !ids_only || !topic.topic_id.is_nil());
+    answered.map(find_one).collect()
 }
 
 fn find(node: &Node, name: TopicName) -> MetadataResponseTopic {
@@ -84,7 +88,7 @@ fn find(node: &Node, name: TopicName) -> MetadataResponseTopic {
 
 /// Why there is no topic of this name.
 pub(super) fn unknown(name: &str) -> ResponseError {
-    match topics::check_name(name) {
+    match topic_names::check(name) {
         Ok(()) => ResponseError::UnknownTopicOrPartition,
         Err(illegal) => illegal.code,
     }

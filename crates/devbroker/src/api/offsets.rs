@@ -86,9 +86,20 @@ fn refuse_whole(node: &Node, request: &OffsetCommitRequest) -> Result<(), Respon
     }
     let instance_id = request.group_instance_id.as_deref();
     let generation = request.generation_id_or_member_epoch;
-    node.groups
-        .may_commit(group, &request.member_id, instance_id, generation)?;
-    if !node.offsets.has_group(group) && node.offsets.group_count() >= MAX_GROUPS {
+    let has_offsets = node.offsets.has_group(group);
+    match node
+        .groups
+        .may_commit(group, &request.member_id, instance_id, generation)
+    {
+        // Known for its offsets only.
+        Err(ResponseError::IllegalGeneration)
+            if has_offsets && node.groups.describe(group).is_none() =>
+        {
+            return Err(ResponseError::UnknownMemberId);
+        }
+        judged => judged?,
+    }
+    if !has_offsets && node.offsets.group_count() >= MAX_GROUPS {
         return Err(ResponseError::CoordinatorNotAvailable);
     }
     Ok(())

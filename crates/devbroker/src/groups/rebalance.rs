@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 
-use super::member::{GroupState, JoinAnswer, Member, Millis, Reply, SyncAnswer};
+use super::member::{GroupState, JoinAnswer, Member, Millis, Reply, Step, SyncAnswer, Ticket};
 use super::state::Group;
 
 impl Group {
@@ -95,6 +95,27 @@ impl Group {
         self.generation = next_generation(self.generation);
         self.leader.clear();
         self.protocol.clear();
+    }
+
+    /// A member waits for the next generation, and all others are called.
+    pub(super) fn join_again(
+        &mut self,
+        id: &str,
+        ticket: Ticket,
+        now: Millis,
+        replies: &mut Vec<Reply>,
+    ) -> Step<JoinAnswer> {
+        let Some(member) = self.members.get_mut(id) else {
+            return Step::Done(Err(ResponseError::UnknownMemberId));
+        };
+        if let Some(before) = member.joining.replace(ticket) {
+            replies.push(Reply::Join(before, Err(ResponseError::RebalanceInProgress)));
+        }
+        if self.state != GroupState::PreparingRebalance {
+            self.prepare(now, replies);
+        }
+        self.advance(now, replies);
+        Step::Wait
     }
 
     /// Calls for all members to join again.

@@ -228,27 +228,6 @@ impl Group {
         self.join_again(id, ticket, now, replies)
     }
 
-    /// A member waits for the next generation, and all others are called.
-    pub(super) fn join_again(
-        &mut self,
-        id: &str,
-        ticket: Ticket,
-        now: Millis,
-        replies: &mut Vec<Reply>,
-    ) -> Step<JoinAnswer> {
-        let Some(member) = self.members.get_mut(id) else {
-            return Step::Done(Err(ResponseError::UnknownMemberId));
-        };
-        if let Some(before) = member.joining.replace(ticket) {
-            replies.push(Reply::Join(before, Err(ResponseError::RebalanceInProgress)));
-        }
-        if self.state != GroupState::PreparingRebalance {
-            self.prepare(now, replies);
-        }
-        self.advance(now, replies);
-        Step::Wait
-    }
-
     /// Finds a member of the current generation and takes note that it lives.
     fn check(
         &mut self,

@@ -241,8 +241,8 @@ mod tests {
                 "codec {codec}"
             );
             let (header, mut bytes) = of(codec, 0, &records(0, &[0, 5], 9), 2);
-            for at in HEADER_BYTES..bytes.len() {
-                bytes[at] ^= 0x55;
+            for byte in bytes.iter_mut().skip(HEADER_BYTES) {
+                *byte ^= 0x55;
             }
             assert!(
                 find(&header, &bytes, |_, at| at >= 5).is_err(),
