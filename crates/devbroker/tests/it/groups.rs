@@ -9,8 +9,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use crate::client::{
-    LIMIT, PARTITIONS, Sender, TOPIC, admin, assert_once, consumer, create, in_memory, number_of,
-    run,
+    LIMIT, PARTITIONS, Sender, TOPIC, admin, assert_once, config, consumer, create, in_memory,
+    number_of, run,
 };
 
 fn owned(consumer: &BaseConsumer) -> usize {
@@ -158,4 +158,25 @@ fn commits_are_fenced_and_tools_see_the_group() {
     assert_eq!(delete(), Err(RDKafkaErrorCode::GroupIdNotFound));
     let committed = outsider.committed_offsets(place(0), LIMIT).unwrap();
     assert_eq!(committed.elements()[0].offset(), Offset::Invalid);
+}
+
+#[test]
+fn a_client_of_the_next_groups_is_refused_for_good() {
+    let broker = in_memory();
+    create(broker.address(), TOPIC, PARTITIONS, &[]);
+    let member: BaseConsumer = config(broker.address())
+        .set("group.id", "next")
+        .set("group.protocol", "consumer")
+        .create()
+        .unwrap();
+    member.subscribe(&[TOPIC]).unwrap();
+    let deadline = Instant::now() + LIMIT;
+    let error = loop {
+        assert!(Instant::now() < deadline, "it goes on trying");
+        if let Some(Err(error)) = member.poll(Duration::from_millis(100)) {
+            break error;
+        }
+    };
+    let fatal = member.client().fatal_error();
+    assert!(fatal.is_some(), "{error}");
 }

@@ -11,6 +11,7 @@ mod client;
 mod conformance;
 mod delete_records;
 mod flow;
+mod foreign;
 mod groups;
 mod measure;
 mod read_only;
