@@ -41,9 +41,10 @@ const MAX_ID_BYTES: usize = 249;
 /// Longest group id.
 const MAX_GROUP_ID_BYTES: usize = 1_024;
 
-/// Whether a group may have this id. Kafka has no limit of its own for it.
+/// Whether commits may go by this id. Kafka has no limit of its own for it, and takes an empty one
+/// for commits, though not for members.
 pub(crate) fn is_group_id(id: &str) -> bool {
-    (1..=MAX_GROUP_ID_BYTES).contains(&id.len())
+    id.len() <= MAX_GROUP_ID_BYTES
 }
 
 /// Waits for the group's next generation.
@@ -108,7 +109,7 @@ fn owned(
 
 /// A group with members has a name; offsets alone may be kept under none.
 fn named(group: &str) -> Result<(), ResponseError> {
-    if group.is_empty() {
+    if group.is_empty() || !is_group_id(group) {
         return Err(ResponseError::InvalidGroupId);
     }
     Ok(())
@@ -119,9 +120,7 @@ fn check(
     offsets: &crate::offsets::Offsets,
     request: &JoinGroupRequest,
 ) -> Result<(), ResponseError> {
-    if !is_group_id(&request.group_id) {
-        return Err(ResponseError::InvalidGroupId);
-    }
+    named(&request.group_id)?;
     let instance_id = request.group_instance_id.as_deref().unwrap_or_default();
     if instance_id.len() > MAX_ID_BYTES || request.protocol_type.len() > MAX_ID_BYTES {
         return Err(ResponseError::InvalidRequest);
