@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{BrokerConfig, Fsync, Storage};
+use crate::descriptors::Caps;
 use crate::error::{BrokerError, Damage};
 use crate::node::Node;
 use crate::server::{self, Limits};
@@ -29,7 +30,8 @@ pub struct Broker {
 
 impl Broker {
     /// Opens the storage, recovers it, and serves. Blocks until clients can connect; recovery
-    /// reads the whole log.
+    /// reads the whole log. The process may have as many open files from then on as its hard limit
+    /// allows.
     ///
     /// # Errors
     /// A setting is out of range, the address is taken or not loopback, or the directory is
@@ -43,7 +45,9 @@ impl Broker {
                 address: config.listen,
                 source,
             })?;
+        let caps = Caps::of(&config);
         let mut node = Node::open(&config, address)?;
+        node.topics.limit_to(caps.partitions);
         let damage = std::mem::take(&mut node.damage);
         let log_id = node.log_id;
         let node = Arc::new(node);
@@ -56,7 +60,7 @@ impl Broker {
             .build()
             .map_err(|source| BrokerError::Thread { source })?;
         let stopped = stop.clone();
-        let limits = Limits::of(&config);
+        let limits = Limits::of(&config, caps);
         let serve = move || runtime.block_on(server::run(node, listener, limits, stopped));
         let thread = thread::Builder::new()
             .name("cloudsync-log".to_owned())

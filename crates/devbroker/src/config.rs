@@ -28,7 +28,8 @@ pub struct BrokerConfig {
     /// off after this time; after 5 s at most while others wait for the memory it holds. Default
     /// 60 s.
     pub stall_timeout: Duration,
-    /// Open connections; one more is closed at once. Default 1,024.
+    /// Open connections; one more is closed at once. Fewer where the limit of open files is low:
+    /// they get three eighths of it at most. Default 1,024.
     pub max_connections: usize,
     /// Bytes of records that [`Storage::Memory`] holds; then producers get a storage error.
     /// Default 2 GiB.

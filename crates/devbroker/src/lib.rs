@@ -12,6 +12,7 @@
 
 mod broker;
 mod config;
+mod descriptors;
 mod error;
 
 mod budget;

@@ -26,8 +26,6 @@ pub(crate) use crate::topic_settings::{TopicError, TopicSettings};
 
 /// Partitions of one topic.
 pub(crate) const MAX_PARTITIONS: i32 = 1_000;
-/// Partitions of all topics together; each holds an open file.
-const MAX_ALL_PARTITIONS: usize = 4_000;
 /// Ends the name of a folder whose topic is being deleted; no topic's name can hold it.
 const DELETED: &str = "~deleted";
 
@@ -47,6 +45,8 @@ pub(crate) struct Topics {
     /// `None` in memory.
     dir: Option<PathBuf>,
     options: LogOptions,
+    /// Partitions of all topics together.
+    max_partitions: usize,
     by_name: RwLock<BTreeMap<String, Arc<Topic>>>,
 }
 
@@ -65,8 +65,14 @@ impl Topics {
         Self {
             dir: None,
             options,
+            max_partitions: usize::MAX,
             by_name: RwLock::default(),
         }
+    }
+
+    /// Refuses topics that would bring all partitions together beyond `partitions`.
+    pub(crate) fn limit_to(&mut self, partitions: usize) {
+        self.max_partitions = partitions;
     }
 
     /// The highest producer id that is known to any partition; -1 for none.
@@ -161,11 +167,11 @@ impl Topics {
         }
         topic_names::check_collision(name, by_name.keys())?;
         if !(1..=MAX_PARTITIONS).contains(&partitions)
-            || existing + partitions.unsigned_abs() as usize > MAX_ALL_PARTITIONS
+            || existing + partitions.unsigned_abs() as usize > self.max_partitions
         {
             let message = format!(
-                "{partitions} partitions: at least 1, at most {MAX_PARTITIONS} a topic and \
-                 {MAX_ALL_PARTITIONS} in all"
+                "{partitions} partitions: at least 1, at most {MAX_PARTITIONS} a topic and {} in all",
+                self.max_partitions
             );
             return Err(error(ResponseError::InvalidPartitions, message));
         }

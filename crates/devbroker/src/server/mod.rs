@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connection::Connection;
 use crate::config::{BrokerConfig, Fsync};
+use crate::descriptors::Caps;
 use crate::error::BrokerError;
 use crate::node::Node;
 use crate::retention;
@@ -40,10 +41,10 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn of(config: &BrokerConfig) -> Self {
+    pub(crate) fn of(config: &BrokerConfig, caps: Caps) -> Self {
         Self {
             frame_bytes: config.max_frame_bytes,
-            connections: config.max_connections,
+            connections: caps.connections,
             sync_interval: match config.fsync {
                 // What needs no acknowledgement (deleted offsets) still gets to the disk.
                 Fsync::Always => Duration::from_secs(1),

@@ -17,10 +17,14 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::Consumer;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseRecord, Producer};
 use tokio::time::{Instant, sleep};
 
-use crate::client::{LIMIT, PARTITIONS, Sender, TOPIC, consumer, create, run};
+use crate::child::BrokerProcess;
+use crate::client::{
+    LIMIT, PARTITIONS, Sender, TOPIC, assert_once, consumer, create, read_all, run, try_create,
+};
 use crate::robustness::batch;
 use crate::wire::{Wire, frame};
 
@@ -305,4 +309,38 @@ fn groups_keep_a_bounded_part_of_what_is_sent() {
     while wire.call(3, &large).error_code != 0 {
         assert!(began.elapsed() < SOON, "no room again");
     }
+}
+
+/// 256 open files, of which it has 64 at first: connections and partitions get what they may, and
+/// what else needs a file finds one.
+#[test]
+fn few_open_files_are_shared_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = BrokerProcess::with_few_files(dir.path(), 256);
+    let address = broker.address;
+    create(address, TOPIC, PARTITIONS, &[]);
+    let refused = try_create(address, "many", 40, &[]);
+    assert_eq!(refused, Err(RDKafkaErrorCode::InvalidPartitions));
+    create(address, "some", 30, &[]);
+    let mut idle = Vec::new();
+    for _ in 0..90 {
+        idle.push(served(address));
+    }
+    let sender = Sender::new(address, &[]);
+    sender.send_all(0..1_200);
+    let mut refused = 0;
+    for _ in 0..300 {
+        let mut wire = Wire::connect(address);
+        let asked = wire.0.write_all(&frame(0, &ApiVersionsRequest::default()));
+        if asked.is_ok() && wire.receive().is_some() {
+            idle.push(wire);
+        } else {
+            refused += 1;
+        }
+    }
+    assert!(refused > 250, "{refused}");
+    sender.send_all(1_200..2_400);
+    drop(idle);
+    create(address, "another", 4, &[]);
+    assert_once(&read_all(address, 2_400), 0..2_400);
 }

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use cloudsync_devbroker::Broker;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::client::on_disk;
 
 const DIR: &str = "DEVBROKER_TEST_DIR";
 const LISTEN: &str = "DEVBROKER_TEST_LISTEN";
+const FILES: &str = "DEVBROKER_TEST_FILES";
 const MARK: &str = "broker at ";
 
 /// A broker process; killed when dropped.
@@ -21,10 +23,18 @@ pub(crate) struct BrokerProcess {
 
 impl BrokerProcess {
     pub(crate) fn start(dir: &Path, listen: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child::serve", "--ignored", "--nocapture"])
-            .env(DIR, dir)
-            .env(LISTEN, listen)
+        Self::run(command(dir, listen))
+    }
+
+    /// With this many open files at most, and fewer until it asks for more.
+    pub(crate) fn with_few_files(dir: &Path, files: u64) -> Self {
+        let mut command = command(dir, "127.0.0.1:0");
+        command.env(FILES, files.to_string());
+        Self::run(command)
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -51,6 +61,15 @@ impl BrokerProcess {
     }
 }
 
+fn command(dir: &Path, listen: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "child::serve", "--ignored", "--nocapture"])
+        .env(DIR, dir)
+        .env(LISTEN, listen);
+    command
+}
+
 impl Drop for BrokerProcess {
     fn drop(&mut self) {
         let _gone = self.child.kill();
@@ -64,6 +83,14 @@ fn serve() {
     let (Ok(dir), Ok(listen)) = (std::env::var(DIR), std::env::var(LISTEN)) else {
         return;
     };
+    if let Ok(files) = std::env::var(FILES) {
+        let maximum = files.parse().unwrap();
+        let limit = Rlimit {
+            current: Some(maximum / 4),
+            maximum: Some(maximum),
+        };
+        setrlimit(Resource::Nofile, limit).unwrap();
+    }
     let mut config = on_disk(Path::new(&dir));
     config.listen = listen.parse().unwrap();
     let broker = Broker::start(config).unwrap();
