@@ -5,6 +5,7 @@
 //! when it has grown far beyond what it says.
 
 mod expiry;
+mod line;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as TurnMutex;
 
 use self::expiry::Members;
+use self::line::Line;
 use crate::error::BrokerError;
 use crate::files;
 
@@ -76,20 +78,6 @@ struct Disk {
     synced: u64,
     /// Counts rewrites, so that a sync of the file before does not count for the new one.
     generation: u64,
-}
-
-/// One line: a commit, or the end of one; or, of no topic, whether the group has members.
-#[derive(Serialize, Deserialize)]
-struct Line {
-    group: String,
-    topic: String,
-    partition: i32,
-    committed: Option<Committed>,
-    /// When it was made; absent before commits expired, which counts as now.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    at: Option<i64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    members: Option<Members>,
 }
 
 impl Offsets {
@@ -239,7 +227,7 @@ impl Inner {
     fn replay(&mut self, bytes: &[u8]) -> usize {
         let mut read = 0;
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let Some(line_read) = parse(line) else {
+            let Some(line_read) = Line::parse(line) else {
                 break;
             };
             self.take(line_read);
@@ -308,7 +296,7 @@ impl Inner {
         if let Some(disk) = &mut self.disk {
             let mut bytes = Vec::new();
             for line in &lines {
-                print(&mut bytes, line)?;
+                line.print(&mut bytes)?;
             }
             if let Err(error) = disk.file.write_all_at(&bytes, disk.size) {
                 disk.file.set_len(disk.size)?;
@@ -342,10 +330,10 @@ impl Inner {
             for (place, kept) in commits {
                 let committed = Some(kept.committed.clone());
                 let line = Line::commit(group, place.clone(), committed, kept.at);
-                print(&mut bytes, &line)?;
+                line.print(&mut bytes)?;
             }
             if let Some(members) = self.members.get(group) {
-                print(&mut bytes, &Line::members(group, *members))?;
+                Line::members(group, *members).print(&mut bytes)?;
             }
         }
         // The very file that was renamed: opening it again could fail, and leave us with the one
@@ -364,59 +352,12 @@ impl Inner {
     }
 }
 
-impl Line {
-    fn commit(
-        group: &str,
-        (topic, partition): Place,
-        committed: Option<Committed>,
-        at: i64,
-    ) -> Self {
-        Self {
-            group: group.to_owned(),
-            topic,
-            partition,
-            at: committed.is_some().then_some(at),
-            committed,
-            members: None,
-        }
-    }
-
-    fn members(group: &str, members: Members) -> Self {
-        Self {
-            group: group.to_owned(),
-            topic: String::new(),
-            partition: -1,
-            committed: None,
-            at: None,
-            members: Some(members),
-        }
-    }
-}
-
 fn now() -> i64 {
     files::millis(SystemTime::now())
 }
 
 fn weight(group: &str, place: &Place, committed: &Committed) -> usize {
     COMMIT_BYTES + group.len() + place.0.len() + committed.metadata.len()
-}
-
-fn print(out: &mut Vec<u8>, line: &Line) -> io::Result<()> {
-    let json = serde_json::to_string(line).map_err(io::Error::other)?;
-    out.extend_from_slice(format!("{:08x} {json}\n", crc32c::crc32c(json.as_bytes())).as_bytes());
-    Ok(())
-}
-
-fn parse(line: &[u8]) -> Option<Line> {
-    let (checksum, json) = std::str::from_utf8(line)
-        .ok()?
-        .strip_suffix('\n')?
-        .split_once(' ')?;
-    let checksum = u32::from_str_radix(checksum, 16).ok()?;
-    if crc32c::crc32c(json.as_bytes()) != checksum {
-        return None;
-    }
-    serde_json::from_str(json).ok()
 }
 
 #[cfg(test)]

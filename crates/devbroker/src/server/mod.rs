@@ -9,6 +9,7 @@ mod incoming;
 mod dispatch;
 mod layout;
 mod shape;
+mod versions;
 
 use std::net::TcpListener as StdListener;
 use std::sync::Arc;

@@ -35,7 +35,7 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
 
 use super::*;
-use crate::server::dispatch::APIS;
+use crate::server::versions::APIS;
 
 /// Of no topic.
 const ID: Uuid = Uuid::from_u128(7);
