@@ -238,7 +238,8 @@ impl From<BatchFault> for Refusal {
             BatchFault::Codec => ResponseError::UnsupportedCompressionType,
             BatchFault::TimestampType => ResponseError::InvalidTimestamp,
             BatchFault::Transactional => ResponseError::InvalidTxnState,
-            BatchFault::Magic
+            BatchFault::Partial
+            | BatchFault::Magic
             | BatchFault::MoreThanOne
             | BatchFault::Count
             | BatchFault::Control

@@ -54,8 +54,10 @@ pub(crate) struct BatchHeader {
 /// Why a produced batch is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BatchFault {
-    #[error("record batch is cut short or longer than its length says")]
+    #[error("record batch has a size or format that none has")]
     Size,
+    #[error("request holds no whole record batch for a partition")]
+    Partial,
     #[error("record batch has an unsupported format version")]
     Magic,
     #[error("record batch fails its checksum")]
@@ -144,16 +146,11 @@ impl BatchHeader {
 
 /// Checks what a producer sent for one partition: exactly one sound batch.
 pub(crate) fn validate(records: &[u8], max_bytes: usize) -> Result<BatchHeader, BatchFault> {
-    if records.len() < HEADER_BYTES {
-        return Err(BatchFault::Size);
-    }
+    check_whole(records)?;
     if records[MAGIC_AT] != MAGIC {
         return Err(BatchFault::Magic);
     }
     let header = BatchHeader::parse(records).ok_or(BatchFault::Size)?;
-    if header.size > records.len() {
-        return Err(BatchFault::Size);
-    }
     if header.size < records.len() {
         return Err(BatchFault::MoreThanOne);
     }
@@ -173,6 +170,27 @@ pub(crate) fn validate(records: &[u8], max_bytes: usize) -> Result<BatchHeader, 
         return Err(BatchFault::Sequence);
     }
     Ok(header)
+}
+
+/// Whether the bytes hold one whole batch of any format, in the order in which Kafka finds out
+/// (<https://github.com/apache/kafka/blob/4.0/clients/src/main/java/org/apache/kafka/common/record/ByteBufferLogInputStream.java>).
+fn check_whole(records: &[u8]) -> Result<(), BatchFault> {
+    /// Of the oldest format, uncounted bytes not counted.
+    const SMALLEST: usize = 14;
+    let length = records.get(8..UNCOUNTED).and_then(<[u8]>::first_chunk);
+    let length = i32::from_be_bytes(*length.ok_or(BatchFault::Partial)?);
+    let length = usize::try_from(length).unwrap_or(0);
+    if length < SMALLEST {
+        return Err(BatchFault::Size);
+    }
+    let magic = *records.get(MAGIC_AT).ok_or(BatchFault::Partial)?;
+    if magic > MAGIC {
+        return Err(BatchFault::Size);
+    }
+    if records.len() - UNCOUNTED < length {
+        return Err(BatchFault::Partial);
+    }
+    Ok(())
 }
 
 fn check_attributes(attributes: i16) -> Result<(), BatchFault> {
@@ -283,8 +301,10 @@ pub(crate) mod tests {
         assert_eq!(validate(&good, good.len() - 1), Err(BatchFault::TooLarge));
         assert_eq!(
             validate(&good[..good.len() - 1], 1 << 20),
-            Err(BatchFault::Size)
+            Err(BatchFault::Partial)
         );
+        assert_eq!(validate(&[0; 70], 1 << 20), Err(BatchFault::Size));
+        assert_eq!(validate(&[], 1 << 20), Err(BatchFault::Partial));
         assert_eq!(
             validate(&[good.clone(), good.clone()].concat(), 1 << 20),
             Err(BatchFault::MoreThanOne)

@@ -1,7 +1,7 @@
 //! Requests that are refused, or nearly so: the embedded log and a real Kafka answer them with the
 //! same codes.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -97,6 +97,18 @@ fn produce(acks: i16, partition: i32, batch: &Bytes) -> ProduceRequest {
         .with_acks(acks)
         .with_timeout_ms(1_000)
         .with_topic_data(vec![topic])
+}
+
+/// What a consumer of [`NAME`] says of itself: Kafka reads it
+/// (`ConsumerProtocolSubscription`, version 0).
+fn subscription() -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_i16(0);
+    bytes.put_i32(1);
+    bytes.put_i16(i16::try_from(NAME.len()).unwrap());
+    bytes.put_slice(NAME.as_bytes());
+    bytes.put_i32(-1);
+    bytes.freeze()
 }
 
 /// A connection, and what was heard on it.
@@ -410,7 +422,7 @@ impl Said {
             let group = format!("static-{version}");
             let protocol = JoinGroupRequestProtocol::default()
                 .with_name(s("range"))
-                .with_metadata(Bytes::from_static(b"metadata"));
+                .with_metadata(subscription());
             let join = JoinGroupRequest::default()
                 .with_group_id(g(&group))
                 .with_group_instance_id(Some(s("instance")))
@@ -576,7 +588,11 @@ impl Said {
             g(""),
         ]);
         let answer = self.wire.call(2, &request);
-        let codes: Vec<_> = answer.results.iter().map(|it| it.error_code).collect();
+        let results = answer.results.iter();
+        let mut codes: Vec<_> = results
+            .map(|it| (it.group_id.to_string(), it.error_code))
+            .collect();
+        codes.sort();
         self.line("delete groups", &codes);
     }
 }

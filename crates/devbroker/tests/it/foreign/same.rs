@@ -32,6 +32,8 @@ impl Kafka {
             .arg("start")
             .arg(dir.path())
             .arg("0")
+            // A machine that is busy with other tests must not have it taken for dead.
+            .env("KAFKA_EXTRA", "broker.session.timeout.ms=60000")
             .output()
             .unwrap();
         let address = String::from_utf8(started.stdout).unwrap();
