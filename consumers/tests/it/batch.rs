@@ -70,7 +70,8 @@ async fn consumers_that_end_anywhere_lose_and_double_nothing() {
     while let Some(round) = rounds.next()
         && (round < 5 || adopted == 0)
     {
-        log.fill(&mut sent, round * 3_000..(round + 1) * 3_000).await;
+        log.fill(&mut sent, round * 3_000..(round + 1) * 3_000)
+            .await;
         let before = segments(temp.path()).len();
         let running = log.consume(settings.clone(), &memory());
         let what = || format!("segments in round {round}");

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::config::{BrokerConfig, Fsync, Storage};
 use crate::descriptors::Caps;
 use crate::error::{BrokerError, Damage};
+use crate::hands::Hands;
 use crate::node::Node;
 use crate::server::{self, Limits};
 use crate::stats::BrokerStats;
@@ -24,6 +25,7 @@ pub struct Broker {
     damage: Vec<Damage>,
     /// Gone when it has ended: its directory is another's then.
     node: Weak<Node>,
+    hands: Hands,
     stop: CancellationToken,
     thread: Mutex<Option<JoinHandle<Result<(), BrokerError>>>>,
 }
@@ -50,6 +52,7 @@ impl Broker {
         node.topics.limit_to(caps.partitions);
         let damage = std::mem::take(&mut node.damage);
         let log_id = node.log_id;
+        let hands = node.hands.clone();
         let node = Arc::new(node);
         let shown = Arc::downgrade(&node);
         let stop = CancellationToken::new();
@@ -76,6 +79,7 @@ impl Broker {
             log_id,
             damage,
             node: shown,
+            hands,
             stop,
             thread: Mutex::new(Some(thread)),
         })
@@ -106,6 +110,12 @@ impl Broker {
     pub fn stats(&self) -> BrokerStats {
         let node = self.node.upgrade();
         node.map(|node| BrokerStats::of(&node)).unwrap_or_default()
+    }
+
+    /// Faults on request, for tests of clients.
+    #[must_use]
+    pub fn hands(&self) -> &Hands {
+        &self.hands
     }
 
     /// Whether it still serves: false after [`Broker::shutdown`], and when its thread ended.

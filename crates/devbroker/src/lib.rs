@@ -16,6 +16,7 @@ mod descriptors;
 mod error;
 
 mod budget;
+mod hands;
 mod node;
 mod server;
 
@@ -37,4 +38,5 @@ mod store;
 pub use broker::Broker;
 pub use config::{BrokerConfig, Fsync, Storage};
 pub use error::{BrokerError, Damage};
+pub use hands::{Act, Api, Hands, Moment};
 pub use stats::{BrokerStats, HeldBack, PartitionStats};

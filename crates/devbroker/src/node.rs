@@ -12,6 +12,7 @@ use crate::budget::Budget;
 use crate::config::{BrokerConfig, Fsync, Storage};
 use crate::error::{BrokerError, Damage};
 use crate::groups::Coordinator;
+use crate::hands::Hands;
 use crate::log::LogOptions;
 use crate::offsets::Offsets;
 use crate::producer_ids::ProducerIds;
@@ -31,6 +32,8 @@ pub(crate) struct Node {
     pub(crate) sync_always: bool,
     /// Memory for requests and answers.
     pub(crate) budget: Budget,
+    /// What tests bring upon requests.
+    pub(crate) hands: Hands,
     pub(crate) topics: Topics,
     pub(crate) offsets: Offsets,
     pub(crate) groups: Coordinator,
@@ -85,6 +88,7 @@ impl Node {
             max_message_bytes: config.max_message_bytes,
             sync_always,
             budget: Budget::new(config),
+            hands: Hands::default(),
             topics: opened.topics,
             offsets: opened.offsets,
             groups: Coordinator::new(config.first_join_delay),

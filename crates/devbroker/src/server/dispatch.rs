@@ -3,6 +3,8 @@
 //! It promises: bytes that are not a sound request end the connection with an error, never with a
 //! panic or an outsized allocation; each version advertised can be answered.
 
+mod handed;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -39,6 +41,8 @@ pub(super) enum RequestError {
     Decode { what: &'static str, detail: String },
     #[error("answer cannot be encoded: {detail}")]
     Encode { detail: String },
+    #[error("the connection was to be cut")]
+    Cut,
     #[error("no room for an answer of {size} bytes")]
     Room { size: usize },
     #[error(transparent)]
@@ -97,26 +101,9 @@ pub(super) async fn answer(
         body: frame,
         room,
     };
-    match api {
-        ApiKey::Produce => request.produce().await,
-        ApiKey::Fetch => request.fetch(bell).await,
-        ApiKey::JoinGroup => request.join(peer).await,
-        ApiKey::SyncGroup => request.sync().await,
-        ApiKey::OffsetCommit => request.commit().await,
-        ApiKey::DeleteRecords => request.delete_records().await,
-        ApiKey::Heartbeat
-        | ApiKey::LeaveGroup
-        | ApiKey::FindCoordinator
-        | ApiKey::InitProducerId
-        | ApiKey::ApiVersions => {
-            let room = request.small_room();
-            request.answer_at_once(room)
-        }
-        _ => {
-            // Before the answer is put together: what it is made of takes memory as well.
-            let room = node.budget.for_answer(node.budget.ordinary()).await;
-            request.answer_at_once(room)
-        }
+    match node.hands.take(|| handed::api_of(api)) {
+        None => request.answer(bell, peer).await,
+        Some(act) => request.handed(act, bell, peer).await,
     }
 }
 
@@ -138,6 +125,34 @@ struct Request<'a> {
 impl Request<'_> {
     fn body<T: Decodable>(&mut self) -> Result<T, RequestError> {
         decode(&mut self.body, self.version, "body")
+    }
+
+    async fn answer(self, bell: &Arc<Notify>, peer: SocketAddr) -> Answer {
+        match self.api {
+            ApiKey::Produce => self.produce().await,
+            ApiKey::Fetch => self.fetch(bell).await,
+            ApiKey::JoinGroup => self.join(peer).await,
+            ApiKey::SyncGroup => self.sync().await,
+            ApiKey::OffsetCommit => self.commit().await,
+            ApiKey::DeleteRecords => self.delete_records().await,
+            ApiKey::Heartbeat
+            | ApiKey::LeaveGroup
+            | ApiKey::FindCoordinator
+            | ApiKey::InitProducerId
+            | ApiKey::ApiVersions => {
+                let room = self.small_room();
+                self.answer_at_once(room)
+            }
+            _ => {
+                // Before the answer is put together: what it is made of takes memory as well.
+                let room = self
+                    .node
+                    .budget
+                    .for_answer(self.node.budget.ordinary())
+                    .await;
+                self.answer_at_once(room)
+            }
+        }
     }
 
     fn small_room(&self) -> Room {

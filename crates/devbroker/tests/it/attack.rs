@@ -41,7 +41,7 @@ fn impatient() -> BrokerConfig {
 }
 
 /// Asks for all of the topic, one record at least, and waits for that as long as it may.
-fn fetch_all(offset: i64) -> Vec<u8> {
+pub(crate) fn fetch_all(topic: &'static str, offset: i64) -> Vec<u8> {
     let partition = |index| {
         FetchPartition::default()
             .with_partition(index)
@@ -49,7 +49,7 @@ fn fetch_all(offset: i64) -> Vec<u8> {
             .with_partition_max_bytes(i32::MAX)
     };
     let topic = FetchTopic::default()
-        .with_topic(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_topic(TopicName(StrBytes::from_static_str(topic)))
         .with_partitions((0..PARTITIONS).map(partition).collect());
     let request = FetchRequest::default()
         .with_max_wait_ms(300_000)
@@ -60,12 +60,12 @@ fn fetch_all(offset: i64) -> Vec<u8> {
 }
 
 /// Puts some MiB into the topic.
-fn load(address: SocketAddr, mebibytes: usize) {
+pub(crate) fn load(address: SocketAddr, topic: &str, mebibytes: usize) {
     let sender = Sender::new(address, &[("compression.type", "none")]);
     let payload = vec![b'x'; 256 << 10];
     for at in 0..mebibytes * 4 {
         let partition = i32::try_from(at).unwrap() % PARTITIONS;
-        let record = BaseRecord::with_opaque_to(TOPIC, Box::new(at as u64))
+        let record = BaseRecord::with_opaque_to(topic, Box::new(at as u64))
             .payload(&payload)
             .key("k")
             .partition(partition);
@@ -77,13 +77,13 @@ fn load(address: SocketAddr, mebibytes: usize) {
 }
 
 /// Begins a Produce frame of `length` bytes and sends `sent` of them.
-fn begin_produce(address: SocketAddr, length: usize, sent: usize) -> Wire {
+pub(crate) fn begin_produce(address: SocketAddr, length: usize, sent: usize) -> Option<Wire> {
     let mut wire = Wire::connect(address);
     let mut bytes = i32::try_from(length).unwrap().to_be_bytes().to_vec();
     bytes.extend_from_slice(&[0, 0, 0, 8]);
     bytes.resize(4 + sent, 0);
-    wire.0.write_all(&bytes).unwrap();
-    wire
+    // `None` where it is cut meanwhile.
+    wire.0.write_all(&bytes).ok().map(|()| wire)
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn frames_that_stall_cost_others_seconds_at_most() {
     let began = Instant::now();
     let sender = Sender::new(address, &[]);
     sender.send_all(0..1_200);
-    load(address, 16);
+    load(address, TOPIC, 16);
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     // A large frame gets its turn as well, and what is wrong with it is said.
     let data = PartitionProduceData::default().with_records(Some(vec![0; 4 << 20].into()));
@@ -132,9 +132,9 @@ fn a_slow_reader_gets_its_answer_and_one_that_stops_is_cut() {
     let broker = Broker::start(config).unwrap();
     let address = broker.address();
     create(address, TOPIC, PARTITIONS, &[]);
-    load(address, 48);
+    load(address, TOPIC, 48);
     let mut wire = Wire::connect(address);
-    wire.0.write_all(&fetch_all(0)).unwrap();
+    wire.0.write_all(&fetch_all(TOPIC, 0)).unwrap();
     let mut size = [0; 4];
     wire.0.read_exact(&mut size).unwrap();
     let mut left = usize::try_from(i32::from_be_bytes(size)).unwrap();
@@ -153,7 +153,7 @@ fn a_slow_reader_gets_its_answer_and_one_that_stops_is_cut() {
     let mut stopped = vec![wire];
     stopped.extend((0..3).map(|_| Wire::connect(address)));
     for wire in &mut stopped {
-        wire.0.write_all(&fetch_all(0)).unwrap();
+        wire.0.write_all(&fetch_all(TOPIC, 0)).unwrap();
     }
     let _free = served(address);
 }
@@ -185,14 +185,14 @@ fn a_client_that_goes_frees_its_place_while_its_request_waits() {
     assert_eq!(first.call(3, &join("")).error_code, 0);
     let mut gone = [served(address), served(address)];
     gone[0].0.write_all(&frame(3, &join(""))).unwrap();
-    gone[1].0.write_all(&fetch_all(0)).unwrap();
+    gone[1].0.write_all(&fetch_all(TOPIC, 0)).unwrap();
     until_there_are(address, 2);
     let other = served(address);
     drop(gone);
     let others = [served(address), served(address)];
     drop((other, others));
     let mut gone = served(address);
-    gone.0.write_all(&fetch_all(0)).unwrap();
+    gone.0.write_all(&fetch_all(TOPIC, 0)).unwrap();
     // More than is read ahead: the end stands behind it.
     let much: Vec<u8> = frame(9, &MetadataRequest::default()).repeat(4_000);
     gone.0.write_all(&much).unwrap();
@@ -237,7 +237,7 @@ fn what_was_sent_before_the_client_went_is_stored() {
     let address = broker.address();
     create(address, TOPIC, PARTITIONS, &[]);
     let mut wire = Wire::connect(address);
-    wire.0.write_all(&fetch_all(0)).unwrap();
+    wire.0.write_all(&fetch_all(TOPIC, 0)).unwrap();
     let data = PartitionProduceData::default()
         .with_index(1)
         .with_records(Some(batch(-1, -1).into()));

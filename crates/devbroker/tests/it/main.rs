@@ -13,6 +13,7 @@ mod delete_records;
 mod flow;
 mod foreign;
 mod groups;
+mod hands;
 mod measure;
 mod read_only;
 mod restart;

@@ -83,6 +83,24 @@ fn every_version_of_every_request_is_answered() {
 }
 
 #[test]
+fn a_failure_asked_for_can_be_said_in_every_version() {
+    run(async {
+        let node = node();
+        for (key, version) in every_api() {
+            if let Some(api) = handed::api_of(key) {
+                node.hands.next(api, 1, crate::Act::Fail(15));
+                let answer = ask(&node, frame(key, version).freeze()).await;
+                assert!(
+                    matches!(answer, Ok(Some(_))),
+                    "{key:?} v{version}: {answer:?}"
+                );
+                assert_eq!(node.hands.left(api), 0);
+            }
+        }
+    });
+}
+
+#[test]
 fn an_unknown_version_of_api_versions_is_answered_with_what_there_is() {
     run(async {
         let mut bytes = frame(ApiKey::ApiVersions, 3);
