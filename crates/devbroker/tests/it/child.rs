@@ -50,14 +50,6 @@ impl BrokerProcess {
         Self { child, address }
     }
 
-    /// The most memory it ever had resident, in MiB.
-    pub(crate) fn peak_mebibytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let kibibytes = line.unwrap().split_whitespace().nth(1).unwrap();
-        kibibytes.parse::<u64>().unwrap() >> 10
-    }
-
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
