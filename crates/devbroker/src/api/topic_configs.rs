@@ -51,7 +51,7 @@ const MIN_INSYNC: &str = "min.insync.replicas";
 
 /// Name, default, type, the broker's name for the default.
 #[rustfmt::skip]
-const KNOWN: [Known; 32] = [
+const KNOWN: [Known; 33] = [
     ("cleanup.policy", "delete", List, Some("log.cleanup.policy")),
     ("compression.gzip.level", "-1", Int, Some("compression.gzip.level")),
     ("compression.lz4.level", "9", Int, Some("compression.lz4.level")),
@@ -84,6 +84,7 @@ const KNOWN: [Known; 32] = [
     ("segment.index.bytes", "10485760", Int, Some("log.index.size.max.bytes")),
     ("segment.jitter.ms", "0", Long, None),
     ("segment.ms", WEEK, Long, None),
+    ("unclean.leader.election.enable", "false", Boolean, Some("unclean.leader.election.enable")),
 ];
 
 /// Every setting of a topic that was given `settings`, by name.
