@@ -565,9 +565,11 @@ impl Said {
             ]);
             let answer = self.wire.call(version, &request);
             let codes = answer.groups.iter();
-            let codes: Vec<_> = codes
-                .map(|it| (it.error_code, &it.group_state, &it.protocol_type))
+            let mut codes: Vec<_> = codes
+                .map(|it| (it.group_id.to_string(), it.error_code, &it.group_state, &it.protocol_type))
                 .collect();
+            // Kafka answers in the order in which its parts do.
+            codes.sort();
             self.line(&format!("describe groups {version}"), &codes);
         }
         for types in [vec![], vec![s("Classic")], vec![s("consumer")]] {
