@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
@@ -14,16 +15,16 @@ use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use kafka_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponsePartition, OffsetFetchResponseTopic,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest,
-    DeleteTopicsResponse, FetchRequest, FetchResponse, FindCoordinatorResponse, HeartbeatResponse,
-    InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListOffsetsRequest,
-    ListOffsetsResponse, MetadataRequest, MetadataResponse, OffsetCommitRequest,
-    OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse, ProduceRequest, ProduceResponse,
-    SyncGroupResponse,
+    DeleteTopicsResponse, FetchRequest, FetchResponse, FindCoordinatorRequest,
+    FindCoordinatorResponse, HeartbeatResponse, InitProducerIdResponse, JoinGroupResponse,
+    LeaveGroupResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+    OffsetCommitRequest, OffsetCommitResponse, OffsetFetchRequest, OffsetFetchResponse,
+    ProduceRequest, ProduceResponse, SyncGroupResponse,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -31,6 +32,11 @@ use tokio::time::sleep;
 use super::{Answer, Request, RequestError};
 use crate::api::text;
 use crate::hands::{Act, Api, Moment};
+
+/// Lowest version of FindCoordinator that asks for several keys.
+const KEYS_FROM: i16 = 4;
+/// Lowest version of OffsetFetch that asks for several groups.
+const GROUPS_FROM: i16 = 8;
 
 /// What hands call a request; `None` for one that they do not reach.
 pub(super) fn api_of(key: ApiKey) -> Option<Api> {
@@ -79,11 +85,11 @@ impl Request<'_> {
     }
 
     /// An answer that has `code` for all that was asked.
-    fn fail(self, code: i16) -> Answer {
+    fn fail(mut self, code: i16) -> Answer {
         let room = self.small_room();
         match self.api {
             ApiKey::FindCoordinator => {
-                let response = FindCoordinatorResponse::default().with_error_code(code);
+                let response = find_coordinator(self.body()?, self.version, code);
                 self.encode(&response, room)
             }
             ApiKey::JoinGroup => {
@@ -136,7 +142,7 @@ impl Request<'_> {
                 self.encode(&response, room)
             }
             ApiKey::OffsetFetch => {
-                let response = offset_fetch(self.body()?, code);
+                let response = offset_fetch(self.body()?, self.version, code);
                 self.encode(&response, room)
             }
             ApiKey::Metadata => {
@@ -155,12 +161,15 @@ impl Request<'_> {
             }
             ApiKey::DeleteTopics => {
                 let request: DeleteTopicsRequest = self.body()?;
-                let results = request.topic_names.into_iter().map(|name| {
-                    DeletableTopicResult::default()
-                        .with_name(Some(name))
-                        .with_error_code(code)
+                let result = DeletableTopicResult::default().with_error_code(code);
+                let by_name = request.topic_names.into_iter();
+                let by_name = by_name.map(|name| result.clone().with_name(Some(name)));
+                let by_either = request.topics.into_iter().map(|topic| {
+                    let result = result.clone().with_topic_id(topic.topic_id);
+                    result.with_name(topic.name)
                 });
-                let response = DeleteTopicsResponse::default().with_responses(results.collect());
+                let results = by_name.chain(by_either).collect();
+                let response = DeleteTopicsResponse::default().with_responses(results);
                 self.encode(&response, room)
             }
             _ => Err(RequestError::Cut),
@@ -229,7 +238,28 @@ fn offset_commit(request: OffsetCommitRequest, code: i16) -> OffsetCommitRespons
     OffsetCommitResponse::default().with_topics(topics.collect())
 }
 
-fn offset_fetch(request: OffsetFetchRequest, code: i16) -> OffsetFetchResponse {
+fn find_coordinator(
+    request: FindCoordinatorRequest,
+    version: i16,
+    code: i16,
+) -> FindCoordinatorResponse {
+    if version < KEYS_FROM {
+        return FindCoordinatorResponse::default().with_error_code(code);
+    }
+    let keys = request.coordinator_keys.into_iter();
+    let refused = |key| Coordinator::default().with_key(key).with_error_code(code);
+    FindCoordinatorResponse::default().with_coordinators(keys.map(refused).collect())
+}
+
+fn offset_fetch(request: OffsetFetchRequest, version: i16, code: i16) -> OffsetFetchResponse {
+    if version >= GROUPS_FROM {
+        let groups = request.groups.into_iter().map(|group| {
+            OffsetFetchResponseGroup::default()
+                .with_group_id(group.group_id)
+                .with_error_code(code)
+        });
+        return OffsetFetchResponse::default().with_groups(groups.collect());
+    }
     let topics = request.topics.into_iter().flatten().map(|topic| {
         let partitions = topic.partition_indexes.iter().map(|index| {
             OffsetFetchResponsePartition::default()

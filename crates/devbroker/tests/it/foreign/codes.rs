@@ -566,7 +566,14 @@ impl Said {
             let answer = self.wire.call(version, &request);
             let codes = answer.groups.iter();
             let mut codes: Vec<_> = codes
-                .map(|it| (it.group_id.to_string(), it.error_code, &it.group_state, &it.protocol_type))
+                .map(|it| {
+                    (
+                        it.group_id.to_string(),
+                        it.error_code,
+                        &it.group_state,
+                        &it.protocol_type,
+                    )
+                })
                 .collect();
             // Kafka answers in the order in which its parts do.
             codes.sort();
