@@ -2,9 +2,9 @@
 //!
 //! In: a folder, and how the last run ended. Out: a log that holds a valid prefix of what was
 //! written and goes on at an offset that was never given; the offsets between are an empty batch,
-//! so that readers come over them. What is cut off is said in a warning and,
-//! unless it is a write that never came to its end, kept beside the log in files that end in
-//! `.cut`. Killed at any step of this, the next opening comes to the same.
+//! so that readers come over them. What is cut off is said in a warning and, unless it is a write
+//! that never came to its end, kept beside the log in files that end in `.cut`. Killed at any step
+//! of this, the next opening comes to the same.
 
 use std::collections::VecDeque;
 use std::fs::File;

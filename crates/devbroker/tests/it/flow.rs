@@ -1,21 +1,19 @@
 //! Records in, records out: nothing lost, nothing twice, in order.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use cloudsync_devbroker::{Broker, BrokerConfig, Fsync};
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer};
-use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::message::Message;
 use tokio::time::Instant;
 
 use crate::client::{
-    LIMIT, PARTITIONS, Sender, TOPIC, assert_once, consumer, create, in_memory, next, number_of,
-    on_disk, read_all,
+    LIMIT, PARTITIONS, Sender, TOPIC, assert_once, consumer, create, in_memory, number_of, on_disk,
+    read_all,
 };
 
 const RECORDS: u64 = 100_000;
@@ -135,103 +133,4 @@ fn fsync_always_acknowledges_what_readers_then_see() {
     create(broker.address(), TOPIC, PARTITIONS, &[]);
     Sender::new(broker.address(), &[]).send_all(0..2_000);
     assert_once(&read_all(broker.address(), 2_000), 0..2_000);
-}
-
-#[test]
-fn all_parts_of_a_record_come_back() {
-    let broker = in_memory();
-    create(broker.address(), "parts", 1, &[]);
-    for codec in ["none", "gzip", "snappy", "lz4"] {
-        let sender = Sender::new(broker.address(), &[("compression.type", codec)]);
-        let headers = OwnedHeaders::new()
-            .insert(Header {
-                key: "traceparent",
-                value: Some("00-1"),
-            })
-            .insert(Header::<&str> {
-                key: "empty",
-                value: None,
-            });
-        let record: BaseRecord<'_, str, str, Box<u64>> =
-            BaseRecord::with_opaque_to("parts", Box::new(0))
-                .key(codec)
-                .timestamp(77)
-                .headers(headers);
-        sender
-            .producer
-            .send(record)
-            .map_err(|(error, _)| error)
-            .unwrap();
-        sender.producer.flush(LIMIT).unwrap();
-    }
-    let consumer = consumer(broker.address(), "g", &[]);
-    consumer.subscribe(&["parts"]).unwrap();
-    let mut seen = BTreeSet::new();
-    while seen.len() < 4 {
-        let message = next(&consumer);
-        assert_eq!(message.payload(), None, "a tombstone stays one");
-        assert_eq!(message.timestamp().to_millis(), Some(77));
-        let headers = message.headers().unwrap();
-        assert_eq!(headers.get(0).value, Some(&b"00-1"[..]));
-        assert_eq!(headers.get(1).value, None);
-        seen.insert(message.key().unwrap().to_vec());
-    }
-}
-
-#[test]
-fn offsets_by_time_are_never_behind_the_record() {
-    let broker = in_memory();
-    create(broker.address(), "times", 1, &[]);
-    let sender = Sender::new(broker.address(), &[("linger.ms", "0")]);
-    for number in 0..50_u64 {
-        let time = 1_000 + i64::try_from(number).unwrap() * 10;
-        let record: BaseRecord<'_, str, str, Box<u64>> =
-            BaseRecord::with_opaque_to("times", Box::new(number))
-                .payload("p")
-                .timestamp(time);
-        sender
-            .producer
-            .send(record)
-            .map_err(|(error, _)| error)
-            .unwrap();
-        sender.producer.flush(LIMIT).unwrap();
-    }
-    let consumer = consumer(broker.address(), "g", &[]);
-    for (time, expected) in [
-        (0, Offset::Offset(0)),
-        (1_005, Offset::Offset(1)),
-        (1_490, Offset::Offset(49)),
-        (1_491, Offset::End),
-    ] {
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset("times", 0, Offset::Offset(time))
-            .unwrap();
-        let found = consumer.offsets_for_times(list, LIMIT).unwrap();
-        assert_eq!(found.elements()[0].offset(), expected, "time {time}");
-    }
-    assert_eq!(
-        consumer.fetch_watermarks("times", 0, LIMIT).unwrap(),
-        (0, 50)
-    );
-}
-
-#[test]
-fn a_batch_larger_than_any_fetch_limit_still_comes() {
-    let broker = in_memory();
-    create(broker.address(), TOPIC, PARTITIONS, &[]);
-    let sender = Sender::new(broker.address(), &[("compression.type", "none")]);
-    sender.send_all(0..12_000);
-    let small = [
-        ("fetch.message.max.bytes", "1"),
-        ("fetch.max.bytes", "1048576"),
-        ("message.max.bytes", "1000"),
-    ];
-    let consumer = consumer(broker.address(), "small", &small);
-    consumer.subscribe(&[TOPIC]).unwrap();
-    let mut found = Vec::new();
-    while found.len() < 12_000 {
-        let message = next(&consumer);
-        found.push((number_of(&message), message.partition(), message.offset()));
-    }
-    assert_once(&found, 0..12_000);
 }

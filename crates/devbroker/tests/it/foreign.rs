@@ -31,6 +31,14 @@ use crate::wire::Wire;
 const TOPIC: &str = "foreign-topic";
 const GROUP: &str = "foreign-group";
 const COUNT: i64 = 8;
+/// Every codec, by the name that clients have for it, and its number in a batch's attributes.
+const CODECS: [(&str, u8); 5] = [
+    ("none", 0),
+    ("gzip", 1),
+    ("snappy", 2),
+    ("lz4", 3),
+    ("zstd", 4),
+];
 /// Timestamp of the first record in ms; each later one is a millisecond younger.
 const FIRST_TIME: i64 = 1_000;
 

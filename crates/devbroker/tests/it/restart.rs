@@ -1,91 +1,14 @@
 //! Killed, cut off and opened again: what was acknowledged is there, no offset comes twice.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::child::BrokerProcess;
 use crate::client::{
-    LIMIT, PARTITIONS, Sender, TOPIC, assert_once, consumer, create, next, number_of, on_disk,
-    read_all,
+    PARTITIONS, Sender, TOPIC, consumer, create, next, number_of, on_disk, read_all,
 };
-
-#[test]
-fn killed_twice_in_mid_produce_nothing_is_lost_or_doubled() {
-    const PER_ROUND: u64 = 30_000;
-    let dir = tempfile::tempdir().unwrap();
-    let mut broker = BrokerProcess::start(dir.path(), "127.0.0.1:0");
-    let address = broker.address;
-    create(address, TOPIC, PARTITIONS, &[]);
-    let sender = Sender::new(address, &[]);
-    for round in 0..2 {
-        for number in round * PER_ROUND..(round + 1) * PER_ROUND {
-            sender.send(number);
-            let done = sender.delivered.0.lock().unwrap().len() as u64;
-            if number % 64 == 0 && done > round * PER_ROUND + PER_ROUND / 4 {
-                break;
-            }
-        }
-        broker.kill();
-        // Some more while it is away.
-        for number in 0..100 {
-            sender.send(2 * PER_ROUND + round * 100 + number);
-        }
-        broker = BrokerProcess::start(dir.path(), &address.to_string());
-    }
-    let delivered = sender.flush();
-    let numbers = delivered.len() as u64;
-    assert!(numbers > PER_ROUND / 2, "{numbers} sent");
-    let places: BTreeMap<u64, (i32, i64)> = delivered
-        .into_iter()
-        .map(|(number, place)| (number, place.unwrap()))
-        .collect();
-    let read = read_all(address, places.len());
-    assert_eq!(read.len() as u64, numbers, "each once");
-    for (number, partition, offset) in &read {
-        assert_eq!(
-            places[number],
-            (*partition, *offset),
-            "where it was acknowledged"
-        );
-    }
-}
-
-#[test]
-fn offsets_metadata_and_producer_state_survive_a_kill() {
-    let dir = tempfile::tempdir().unwrap();
-    let broker = BrokerProcess::start(dir.path(), "127.0.0.1:0");
-    let address = broker.address;
-    create(address, TOPIC, PARTITIONS, &[]);
-    let sender = Sender::new(address, &[]);
-    sender.send_all(0..1_200);
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(TOPIC, 5, Offset::Offset(42))
-        .unwrap();
-    list.elements()[0].set_metadata("batch 77aa");
-    consumer(address, "g", &[])
-        .commit(&list, CommitMode::Sync)
-        .unwrap();
-    broker.kill();
-
-    let broker = BrokerProcess::start(dir.path(), &address.to_string());
-    let committed = consumer(address, "g", &[])
-        .committed_offsets(list, LIMIT)
-        .unwrap();
-    assert_eq!(committed.elements()[0].offset(), Offset::Offset(42));
-    assert_eq!(committed.elements()[0].metadata(), "batch 77aa");
-    let places = sender.send_all(1_200..2_400);
-    assert_eq!(
-        places[&1_200],
-        (0, 100),
-        "right behind the records before the kill"
-    );
-    assert_once(&read_all(address, 2_400), 0..2_400);
-    drop(broker);
-}
 
 /// Settings with a boot id of the test's own.
 fn booted(dir: &Path, boot: &str) -> BrokerConfig {

@@ -50,13 +50,7 @@ impl Java {
 #[test]
 fn produces_in_every_codec() {
     let Some(java) = Java::find() else { return };
-    for (codec, number) in [
-        ("none", 0),
-        ("gzip", 1),
-        ("snappy", 2),
-        ("lz4", 3),
-        ("zstd", 4),
-    ] {
+    for (codec, number) in CODECS {
         let broker = broker();
         let server = broker.address().to_string();
         let produce = [

@@ -9,13 +9,7 @@ fn produces_in_every_codec_and_the_log_keeps_it() {
     let Some(kcat) = Tool::find("kcat") else {
         return;
     };
-    for (codec, number) in [
-        ("none", 0),
-        ("gzip", 1),
-        ("snappy", 2),
-        ("lz4", 3),
-        ("zstd", 4),
-    ] {
+    for (codec, number) in CODECS {
         let broker = broker();
         let address = broker.address().to_string();
         let produce = [
