@@ -40,7 +40,7 @@ impl Broker {
     /// locked, damaged or of another format.
     pub fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
         check(&config)?;
-        let listener = listen(config.listen)?;
+        let listener = listen(config.listen, config.max_connections)?;
         let address = listener
             .local_addr()
             .map_err(|source| BrokerError::Listen {
@@ -152,7 +152,7 @@ impl Drop for Broker {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, BrokerError> {
+fn listen(address: SocketAddr, connections: usize) -> Result<TcpListener, BrokerError> {
     if !address.ip().is_loopback() {
         return Err(BrokerError::NotLoopback { address });
     }
@@ -161,6 +161,10 @@ fn listen(address: SocketAddr) -> Result<TcpListener, BrokerError> {
         _ => BrokerError::Listen { address, source },
     };
     let listener = TcpListener::bind(address).map_err(failed)?;
+    // The library lets 128 wait. One more than the system lets wait is left hanging: it counts
+    // itself as connected, and nobody ever hears of it.
+    let waiting = i32::try_from(connections).unwrap_or(i32::MAX);
+    rustix::net::listen(&listener, waiting).map_err(|errno| failed(errno.into()))?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }

@@ -2,8 +2,8 @@
 //!
 //! In: how many bytes one needs. Out: a [`Room`], given back when it is dropped. Small frames and
 //! answers need none: the number of connections bounds them. Ordinary ones, up to about one batch,
-//! share a part for requests and a part for answers. Larger ones have a part in which there is
-//! only ever one of them.
+//! share a part for requests, one for fetched records and one for all other answers. Larger ones
+//! have a part in which there is only ever one of them.
 //!
 //! It promises that nobody waits for ever: whoever waits for room holds none of that part, and
 //! whoever holds some while others wait must get on with it ([`Room::patience`]).
@@ -20,7 +20,7 @@ use crate::config::BrokerConfig;
 pub(crate) const SMALL: usize = 64 << 10;
 /// Room for what stands around the one batch of an ordinary frame or answer.
 const AROUND_A_BATCH: usize = 64 << 10;
-/// Ordinary frames, and as many ordinary answers, that always fit.
+/// Ordinary frames, and as many answers of either kind, that always fit.
 const LEAST: usize = 8;
 /// Bytes a permit stands for.
 const PERMIT_BYTES: usize = 1 << 10;
@@ -31,7 +31,10 @@ const WANTED: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Budget {
     requests: Arc<Part>,
-    answers: Arc<Part>,
+    /// For what is fetched.
+    records: Arc<Part>,
+    /// For all other answers, which do not wait behind readers that are slow.
+    others: Arc<Part>,
     /// A turn: one permit, whatever the size.
     large: Arc<Part>,
     ordinary: usize,
@@ -63,11 +66,13 @@ impl Budget {
         let rest = config
             .max_buffered_bytes
             .saturating_sub(config.max_frame_bytes)
-            .max(2 * LEAST * ordinary);
+            .max(3 * LEAST * ordinary)
+            - LEAST * ordinary;
         let part = |permits| Arc::new(Part::new(permits, config.stall_timeout));
         Self {
             requests: part(permits(rest / 2)),
-            answers: part(permits(rest / 2)),
+            records: part(permits(rest / 2)),
+            others: part(permits(LEAST * ordinary)),
             large: part(1),
             ordinary,
             largest: config.max_frame_bytes,
@@ -95,15 +100,20 @@ impl Budget {
         }
     }
 
-    /// Room for an answer of `wanted` bytes, or for less while little is left: never less than
+    /// Room for an ordinary answer that is not of records.
+    pub(crate) async fn for_other(&self) -> Room {
+        Part::take(&self.others, self.ordinary).await
+    }
+
+    /// Room for records of `wanted` bytes, or for less while little is left: never less than
     /// an ordinary one needs.
-    pub(crate) async fn for_answer(&self, wanted: usize) -> Room {
+    pub(crate) async fn for_records(&self, wanted: usize) -> Room {
         if wanted <= SMALL {
             return self.small();
         }
-        let fair = self.answers.free.available_permits() / 2 * PERMIT_BYTES;
+        let fair = self.records.free.available_permits() / 2 * PERMIT_BYTES;
         let bytes = wanted.min(fair.max(self.ordinary));
-        Part::take(&self.answers, bytes).await
+        Part::take(&self.records, bytes).await
     }
 
     /// The turn for one frame or answer of the largest size.

@@ -35,6 +35,9 @@ mod topics;
 mod files;
 mod store;
 
+#[cfg(test)]
+mod decoder_tests;
+
 pub use broker::Broker;
 pub use config::{BrokerConfig, Fsync, Storage};
 pub use error::{BrokerError, Damage};

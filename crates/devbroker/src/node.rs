@@ -189,7 +189,10 @@ mod tests {
         };
         let node = Node::open(&config, config.listen).unwrap();
         let settings = TopicSettings::default();
-        node.topics.create("t", 12, settings, false).unwrap();
+        node.topics
+            .change()
+            .create("t", 12, settings, false)
+            .unwrap();
         let bytes_of_one = batch((-1, -1, -1), 1, 0, &vec![7; batch_bytes - 61]);
         let header = batch::validate(&bytes_of_one, 1 << 20).unwrap();
         let partitions = node.topics.partitions();

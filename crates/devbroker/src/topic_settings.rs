@@ -1,6 +1,7 @@
 //! A topic's own settings: which of Kafka's are taken, and what they may be.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use kafka_protocol::ResponseError;
@@ -26,7 +27,7 @@ enum Kind {
 }
 
 /// Kafka's names and bounds: <https://kafka.apache.org/documentation/#topicconfigs>. Those that
-/// say when something reaches the disk, or concern replicas, are kept and have no effect.
+/// say when something reaches the disk are kept and have no effect.
 const KNOWN: [(&str, Kind); 18] = [
     ("cleanup.policy", Kind::Only("delete")),
     ("compression.type", Kind::Only("producer")),
@@ -51,6 +52,9 @@ const KNOWN: [(&str, Kind); 18] = [
 /// Kafka's defaults: seven days.
 pub(crate) const DEFAULT_RETENTION_MS: i64 = 604_800_000;
 const DEFAULT_SEGMENT_MS: i64 = 604_800_000;
+/// An hour, since Kafka 4.0 (KIP-1030).
+const DEFAULT_AFTER_MS: i64 = 3_600_000;
+
 /// Why a topic is not created or deleted: the code and the sentence clients show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicError {
@@ -117,6 +121,19 @@ impl TopicSettings {
         let bytes = self.number("segment.bytes").unwrap_or(default_bytes);
         let ms = self.number("segment.ms").unwrap_or(DEFAULT_SEGMENT_MS);
         (bytes, ms)
+    }
+
+    /// Replicas that a producer with acks=all wants to have each record; there is one.
+    pub(crate) fn min_insync_replicas(&self) -> i32 {
+        self.number("min.insync.replicas").unwrap_or(1)
+    }
+
+    /// The times (ms) that a record may have at the time `now`.
+    pub(crate) fn timestamps(&self, now: i64) -> RangeInclusive<i64> {
+        let limit = |name, default| self.number(name).unwrap_or(default);
+        let before = limit("message.timestamp.before.max.ms", i64::MAX);
+        let after = limit("message.timestamp.after.max.ms", DEFAULT_AFTER_MS);
+        now.saturating_sub(before)..=now.saturating_add(after)
     }
 
     /// Largest batch in bytes.

@@ -1,27 +1,22 @@
 //! The topics: their names, settings and partitions.
 //!
-//! In: requests to create, find and delete. Out: shared [`Topic`]s. `topics.json` is the truth:
-//! it is replaced before a new topic is shown and before the files of a deleted one go, and a folder
-//! goes only under a name that says so.
+//! In: requests to find, and through [`Change`] to create and delete. Out: shared [`Topic`]s.
+//! `topics.json` is the truth: it is replaced before a new topic is shown and before the files of a
+//! deleted one go, and a folder goes only under a name that says so.
 
+mod change;
 mod open;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kafka_protocol::ResponseError;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::error::BrokerError;
-use crate::files;
-use crate::log::{LogOptions, Partition, PartitionLog};
-use crate::store;
-use crate::topic_names;
+pub(crate) use self::change::Change;
+use crate::log::{LogOptions, Partition};
 pub(crate) use crate::topic_settings::{TopicError, TopicSettings};
 
 /// Partitions of one topic.
@@ -47,8 +42,13 @@ pub(crate) struct Topics {
     options: LogOptions,
     /// Partitions of all topics together.
     max_partitions: usize,
-    by_name: RwLock<BTreeMap<String, Arc<Topic>>>,
+    /// Locked for looks only: who changes a topic waits for the disk outside.
+    by_name: RwLock<ByName>,
+    /// One change of the topics at a time.
+    change_turn: Mutex<()>,
 }
+
+type ByName = BTreeMap<String, Arc<Topic>>;
 
 #[derive(Serialize, Deserialize)]
 struct StoredTopic {
@@ -67,6 +67,7 @@ impl Topics {
             options,
             max_partitions: usize::MAX,
             by_name: RwLock::default(),
+            change_turn: Mutex::default(),
         }
     }
 
@@ -147,150 +148,6 @@ impl Topics {
             ..self.options.clone()
         }
     }
-
-    /// Creates a topic, or with `only_check` says whether it could be.
-    pub(crate) fn create(
-        &self,
-        name: &str,
-        partitions: i32,
-        settings: TopicSettings,
-        only_check: bool,
-    ) -> Result<(), TopicError> {
-        let mut by_name = self.by_name.write();
-        let existing: usize = by_name.values().map(|topic| topic.partitions.len()).sum();
-        topic_names::check(name)?;
-        if by_name.contains_key(name) {
-            return Err(error(
-                ResponseError::TopicAlreadyExists,
-                format!("topic '{name}' already exists"),
-            ));
-        }
-        topic_names::check_collision(name, by_name.keys())?;
-        if !(1..=MAX_PARTITIONS).contains(&partitions)
-            || existing + partitions.unsigned_abs() as usize > self.max_partitions
-        {
-            let message = format!(
-                "{partitions} partitions: at least 1, at most {MAX_PARTITIONS} a topic and {} in all",
-                self.max_partitions
-            );
-            return Err(error(ResponseError::InvalidPartitions, message));
-        }
-        if only_check {
-            return Ok(());
-        }
-        let mut logs = Vec::new();
-        for index in 0..partitions {
-            let options = self.options_for(&settings);
-            let log = match self.partition_dir(&folder(name, index)) {
-                None => PartitionLog::in_memory(options),
-                Some(dir) => PartitionLog::create(&dir, options).map_err(storage_error)?,
-            };
-            logs.push(Arc::new(Partition::new(log)));
-        }
-        let id = Uuid::now_v7();
-        let topic = Topic {
-            name: name.to_owned(),
-            id,
-            settings,
-            partitions: logs,
-        };
-        by_name.insert(name.to_owned(), Arc::new(topic));
-        self.store(&by_name).inspect_err(|_| {
-            by_name.remove(name);
-        })
-    }
-
-    /// Deletes a topic and its records.
-    pub(crate) fn delete(&self, name: &str) -> Result<(), TopicError> {
-        let mut by_name = self.by_name.write();
-        let Some(topic) = by_name.get(name).cloned() else {
-            let message = format!("topic '{name}' does not exist");
-            return Err(error(ResponseError::UnknownTopicOrPartition, message));
-        };
-        let set_deleted = |deleted| {
-            let partitions = topic.partitions.iter();
-            partitions.for_each(|partition| partition.set_deleted(deleted));
-        };
-        set_deleted(true);
-        // First a name that says what is meant: a folder that is merely unknown is never removed.
-        let renamed = self.rename_folders(&topic, "", DELETED);
-        by_name.remove(name);
-        if let Err(failed) = renamed
-            .map_err(storage_error)
-            .and_then(|()| self.store(&by_name))
-        {
-            if let Err(error) = self.rename_folders(&topic, DELETED, "") {
-                tracing::error!(topic = name, %error, "a topic that was not deleted can be read again after a restart");
-            }
-            set_deleted(false);
-            by_name.insert(name.to_owned(), topic);
-            return Err(failed);
-        }
-        for (index, partition) in (0..).zip(&topic.partitions) {
-            partition.wake_readers();
-            if let Some(dir) = self.partition_dir(&format!("{}{DELETED}", folder(name, index)))
-                && let Err(error) = fs::remove_dir_all(&dir)
-            {
-                // The next open removes it.
-                tracing::warn!(folder = %dir.display(), %error, "folder of a deleted topic stays");
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives the folders of a topic another suffix. What is open stays open.
-    fn rename_folders(&self, topic: &Topic, from: &str, to: &str) -> Result<(), BrokerError> {
-        let Some(root) = self.dir.as_ref().map(|dir| dir.join("partitions")) else {
-            return Ok(());
-        };
-        for index in (0..).take(topic.partitions.len()) {
-            let folder = folder(&topic.name, index);
-            let (old, new) = (format!("{folder}{from}"), format!("{folder}{to}"));
-            match fs::rename(root.join(&old), root.join(new)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(BrokerError::file("rename", root.join(old))(error));
-                }
-                Ok(()) | Err(_) => {}
-            }
-        }
-        files::sync_dir(&root).map_err(BrokerError::file("sync", root))
-    }
-
-    fn store(&self, by_name: &BTreeMap<String, Arc<Topic>>) -> Result<(), TopicError> {
-        let Some(path) = self.dir.as_ref().map(|dir| dir.join("topics.json")) else {
-            return Ok(());
-        };
-        let mut stored = BTreeMap::new();
-        for (name, topic) in by_name {
-            let id = topic.id.to_string();
-            let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-            let settings = topic.settings.clone();
-            stored.insert(
-                name,
-                StoredTopic {
-                    id,
-                    partitions,
-                    settings,
-                },
-            );
-        }
-        let bytes = store::to_json(&path, &stored).map_err(storage_error)?;
-        files::replace_state(&path, &bytes)
-            .map_err(BrokerError::file("write", path))
-            .map_err(storage_error)
-    }
-}
-
-fn error(code: ResponseError, message: String) -> TopicError {
-    TopicError { code, message }
-}
-
-fn storage_error(source: BrokerError) -> TopicError {
-    tracing::error!(
-        error = &source as &dyn std::error::Error,
-        "topic could not be stored"
-    );
-    error(ResponseError::KafkaStorageError, source.to_string())
 }
 
 fn folder(topic: &str, index: i32) -> String {

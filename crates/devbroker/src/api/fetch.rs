@@ -43,7 +43,7 @@ pub(crate) async fn handle(
     if request.session_epoch > 0 {
         // It goes on with a session; none was ever given out.
         let code = ResponseError::FetchSessionIdNotFound.code();
-        let room = node.budget.for_answer(0).await;
+        let room = node.budget.small();
         return (FetchResponse::default().with_error_code(code), room);
     }
     let longest = if elements(&request) > MAX_WAITING {
@@ -88,7 +88,7 @@ async fn read_within_budget(
     let around = elements(request) * AROUND_RECORDS;
     let room = node
         .budget
-        .for_answer(around + readable(&topics, request))
+        .for_records(around + readable(&topics, request))
         .await;
     let limit = room.bytes().saturating_sub(around);
     let response = read(&topics, request, version, limit);
@@ -106,7 +106,7 @@ async fn read_within_budget(
     drop((response, room));
     let ordinary = node.budget.ordinary();
     let room = if around + records <= ordinary {
-        node.budget.for_answer(ordinary).await
+        node.budget.for_records(ordinary).await
     } else {
         node.budget.for_large().await
     };

@@ -5,6 +5,7 @@
 //! <https://cwiki.apache.org/confluence/display/KAFKA/KIP-516%3A+Topic+Identifiers>).
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
@@ -13,10 +14,11 @@ use kafka_protocol::messages::{ProduceRequest, ProduceResponse, TopicName};
 use tokio::task::JoinSet;
 
 use super::{OK, text};
-use crate::log::batch::{self, BatchFault, Codec};
+use crate::files;
+use crate::log::batch::{self, BatchFault, BatchHeader, Codec};
 use crate::log::{AppendError, Partition};
 use crate::node::Node;
-use crate::topics::Topic;
+use crate::topics::{Topic, TopicSettings};
 
 /// Why a partition's batch is refused: the code and a sentence.
 struct Refusal {
@@ -53,6 +55,11 @@ pub(crate) async fn handle(
     version: i16,
 ) -> Result<Option<ProduceResponse>, RefusedUnasked> {
     let refused = refuse_whole(&request);
+    let asked = Asked {
+        version,
+        acks: request.acks,
+        now: files::millis(SystemTime::now()),
+    };
     let ids = request.topic_data.iter().map(|data| data.topic_id);
     let by_id = node.topics.by_ids(ids.filter(|_| version >= IDS_FROM));
     let mut responses = Vec::new();
@@ -75,7 +82,7 @@ pub(crate) async fn handle(
                     node,
                     topic.as_deref().map_err(|error| *error),
                     &partition,
-                    version,
+                    asked,
                 ),
             };
             let (response, written) = answer(partition.index, result);
@@ -134,13 +141,22 @@ impl From<&Refused> for Refusal {
     }
 }
 
+/// What holds for all batches of a request.
+#[derive(Clone, Copy)]
+struct Asked {
+    version: i16,
+    acks: i16,
+    /// In ms.
+    now: i64,
+}
+
 type Written = (Arc<Partition>, i64);
 
 fn append(
     node: &Node,
     topic: Result<&Topic, ResponseError>,
     data: &PartitionProduceData,
-    version: i16,
+    asked: Asked,
 ) -> Result<(i64, i64, Written), Refusal> {
     let topic = topic?;
     let index = usize::try_from(data.index).ok();
@@ -149,9 +165,10 @@ fn append(
     let records = data.records.as_deref().unwrap_or_default();
     let max_bytes = topic.settings.max_message_bytes(node.max_message_bytes);
     let header = batch::validate(records, max_bytes)?;
-    if header.codec() == Codec::Zstd && version < ZSTD_FROM {
+    if header.codec() == Codec::Zstd && asked.version < ZSTD_FROM {
         return Err(ResponseError::UnsupportedCompressionType.into());
     }
+    check_settings(&topic.settings, &header, asked)?;
     let mut log = partition.log();
     let appended = log.append(&header, records)?;
     let start = log.start();
@@ -161,6 +178,34 @@ fn append(
         start,
         (Arc::clone(partition), appended.sync_to),
     ))
+}
+
+/// Refuses what the topic's own settings do.
+fn check_settings(
+    settings: &TopicSettings,
+    header: &BatchHeader,
+    asked: Asked,
+) -> Result<(), Refusal> {
+    let least = settings.min_insync_replicas();
+    if asked.acks == -1 && least > 1 {
+        return Err(Refusal {
+            code: ResponseError::NotEnoughReplicas,
+            message: format!(
+                "min.insync.replicas is {least}, and the embedded log is one node: give the topic 1"
+            ),
+        });
+    }
+    let allowed = settings.timestamps(asked.now);
+    // The header has the first record's and the latest; -1 is a record without one.
+    let times = [header.base_timestamp, header.max_timestamp];
+    let strange = times.iter().find(|at| **at >= 0 && !allowed.contains(at));
+    strange.map_or(Ok(()), |at| {
+        let (from, to) = (allowed.start(), allowed.end());
+        Err(Refusal {
+            code: ResponseError::InvalidTimestamp,
+            message: format!("timestamp {at} is out of range: this topic takes {from} to {to}"),
+        })
+    })
 }
 
 fn answer(

@@ -1,4 +1,4 @@
-//! CreateTopics and DeleteTopics.
+//! CreateTopics and DeleteTopics. Both block for the disk.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use kafka_protocol::messages::{
 
 use super::{text, topic_configs};
 use crate::node::Node;
-use crate::topics::{TopicError, TopicSettings};
+use crate::topics::{Change, TopicError, TopicSettings};
 
 /// Partitions of a topic whose creator leaves the number to the broker.
 const DEFAULT_PARTITIONS: i32 = 1;
@@ -39,12 +39,13 @@ pub(crate) fn create(
     for topic in &request.topics {
         *times.entry(topic.name.clone()).or_default() += 1;
     }
+    let change = node.topics.change();
     let mut results = Vec::new();
     for topic in request.topics {
         let created = match times.get_mut(&topic.name) {
             // Told once of each name, as Kafka does.
             Some(0) => continue,
-            Some(1) => create_one(node, &topic, request.validate_only),
+            Some(1) => create_one(node, &change, &topic, request.validate_only),
             Some(many) => {
                 *many = 0;
                 let message = format!("topic '{}' is there more than once", &**topic.name);
@@ -88,6 +89,7 @@ fn describe(node: &Node, settings: &TopicSettings, version: i16) -> Vec<Creatabl
 
 fn create_one(
     node: &Node,
+    change: &Change<'_>,
     topic: &CreatableTopic,
     only_check: bool,
 ) -> Result<(i32, TopicSettings), TopicError> {
@@ -125,8 +127,7 @@ fn create_one(
                 message: format!("committed offsets of an earlier topic of this name: {error}"),
             })?;
     }
-    node.topics
-        .create(&topic.name, partitions, settings.clone(), only_check)?;
+    change.create(&topic.name, partitions, settings.clone(), only_check)?;
     Ok((partitions, settings))
 }
 
@@ -145,13 +146,14 @@ pub(crate) fn delete(
     };
     let ids = wanted.iter().map(|topic| topic.topic_id);
     let by_id = node.topics.by_ids(ids);
+    let change = node.topics.change();
     let mut results = Vec::new();
     for topic in wanted {
         let of_id = by_id.get(&topic.topic_id);
         let of_id = of_id.map(|topic| TopicName(text(topic.name.as_str())));
         let name = topic.name.or(of_id);
         let deleted = match &name {
-            Some(name) => delete_one(node, name),
+            Some(name) => delete_one(node, &change, name),
             None => Err(TopicError {
                 code: ResponseError::UnknownTopicId,
                 message: ResponseError::UnknownTopicId.to_string(),
@@ -171,8 +173,8 @@ pub(crate) fn delete(
     DeleteTopicsResponse::default().with_responses(results)
 }
 
-fn delete_one(node: &Node, name: &str) -> Result<(), TopicError> {
-    node.topics.delete(name)?;
+fn delete_one(node: &Node, change: &Change<'_>, name: &str) -> Result<(), TopicError> {
+    change.delete(name)?;
     node.offsets.delete_topic(name).map_err(|error| TopicError {
         code: ResponseError::KafkaStorageError,
         message: format!("committed offsets of the topic stay: {error}"),

@@ -32,7 +32,7 @@ fn create(node: &Node, settings: &[(&str, &str)]) {
     for (name, value) in settings {
         own.set(name, value).unwrap();
     }
-    node.topics.create(TOPIC, 1, own, false).unwrap();
+    node.topics.change().create(TOPIC, 1, own, false).unwrap();
 }
 
 /// A batch of ten records at each of the times; each in a segment of its own.
@@ -182,7 +182,7 @@ fn a_topic_that_is_deleted_meanwhile_and_made_anew_is_left_alone() {
     create(&node, &[]);
     append(&node, &[100, 200]);
     let old = node.topics.partition(TOPIC, 0).unwrap();
-    node.topics.delete(TOPIC).unwrap();
+    node.topics.change().delete(TOPIC).unwrap();
     create(&node, &[]);
     assert!(old.raise_start(10).is_err());
     assert!(!dir.path().join("partitions/t-0/start").exists());

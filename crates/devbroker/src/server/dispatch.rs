@@ -70,7 +70,7 @@ fn is_for(api: ApiKey, frame: &[u8]) -> bool {
 
 /// Answers one request frame, whose bytes are in `room`. `None` where the client wants no answer.
 pub(super) async fn answer(
-    node: &Node,
+    node: &Arc<Node>,
     bell: &Arc<Notify>,
     peer: SocketAddr,
     mut frame: Bytes,
@@ -114,7 +114,7 @@ fn is_supported(api: ApiKey, version: i16) -> bool {
 
 /// A request whose header is read.
 struct Request<'a> {
-    node: &'a Node,
+    node: &'a Arc<Node>,
     api: ApiKey,
     version: i16,
     header: RequestHeader,
@@ -135,6 +135,8 @@ impl Request<'_> {
             ApiKey::SyncGroup => self.sync().await,
             ApiKey::OffsetCommit => self.commit().await,
             ApiKey::DeleteRecords => self.delete_records().await,
+            ApiKey::CreateTopics => self.change_topics(topics::create).await,
+            ApiKey::DeleteTopics => self.change_topics(topics::delete).await,
             ApiKey::Heartbeat
             | ApiKey::LeaveGroup
             | ApiKey::FindCoordinator
@@ -145,11 +147,7 @@ impl Request<'_> {
             }
             _ => {
                 // Before the answer is put together: what it is made of takes memory as well.
-                let room = self
-                    .node
-                    .budget
-                    .for_answer(self.node.budget.ordinary())
-                    .await;
+                let room = self.node.budget.for_other().await;
                 self.answer_at_once(room)
             }
         }
@@ -186,8 +184,10 @@ impl Request<'_> {
 
     /// The answer, once there is room for it.
     async fn encode_in_time(&self, response: &(impl Encodable + Sync)) -> Answer {
-        let wanted = self.size_of(response)?;
-        let room = self.node.budget.for_answer(wanted).await;
+        let mut room = self.small_room();
+        if self.size_of(response)? > room.bytes() {
+            room = self.node.budget.for_other().await;
+        }
         self.encode(response, room)
     }
 
@@ -242,6 +242,22 @@ impl Request<'_> {
         self.encode_in_time(&response).await
     }
 
+    /// On a thread of its own: it waits for the disk, several times for each partition.
+    async fn change_topics<Q, R>(mut self, change: fn(&Node, Q, i16) -> R) -> Answer
+    where
+        Q: Decodable + Send + 'static,
+        R: Encodable + Send + Sync + 'static,
+    {
+        let request = self.body()?;
+        let room = self.node.budget.for_other().await;
+        let (node, version) = (Arc::clone(self.node), self.version);
+        let changed = tokio::task::spawn_blocking(move || change(&node, request, version));
+        let response = changed.await.map_err(|error| RequestError::Encode {
+            detail: error.to_string(),
+        })?;
+        self.encode(&response, room)
+    }
+
     fn answer_at_once(mut self, room: Room) -> Answer {
         let (node, version) = (self.node, self.version);
         match self.api {
@@ -260,14 +276,6 @@ impl Request<'_> {
             ApiKey::FindCoordinator => {
                 let request = self.body()?;
                 self.encode(&cluster::find_coordinator(node, request, version), room)
-            }
-            ApiKey::CreateTopics => {
-                let request = self.body()?;
-                self.encode(&topics::create(node, request, version), room)
-            }
-            ApiKey::DeleteTopics => {
-                let request = self.body()?;
-                self.encode(&topics::delete(node, request, version), room)
             }
             ApiKey::DescribeConfigs => {
                 let request = self.body()?;

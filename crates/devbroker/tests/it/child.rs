@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use cloudsync_devbroker::Broker;
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -33,6 +34,38 @@ impl BrokerProcess {
         Self::run(command)
     }
 
+    /// On a disk of its own, of so many MiB, mounted at `mount` where only that process sees it.
+    /// `None`, which is said, where this machine does not allow that.
+    #[expect(clippy::print_stderr, reason = "a skip is to be seen")]
+    pub(crate) fn on_small_disk(mount: &Path, mebibytes: u32) -> Option<Self> {
+        let unshare = ["unshare", "--map-root-user", "--mount", "sh", "-c"];
+        let mount_there = format!(
+            "mount -t tmpfs -o size={mebibytes}m none '{}'",
+            mount.display()
+        );
+        let allowed = Command::new(unshare[0])
+            .args(&unshare[1..])
+            .arg(&mount_there)
+            .output();
+        if !allowed.is_ok_and(|output| output.status.success()) {
+            let ci = std::env::var("CI").as_deref() == Ok("true");
+            assert!(!ci, "a disk cannot be mounted here, and CI=true");
+            eprintln!("skipped: this user cannot mount a disk in a namespace of their own");
+            return None;
+        }
+        let inner = command(&mount.join("log"), "127.0.0.1:0");
+        let mut outer = Command::new(unshare[0]);
+        outer
+            .args(&unshare[1..])
+            .arg(format!("{mount_there} && exec \"$0\" \"$@\""))
+            .arg(inner.get_program())
+            .args(inner.get_args());
+        for (key, value) in inner.get_envs() {
+            outer.env(key, value.unwrap_or_default());
+        }
+        Some(Self::run(outer))
+    }
+
     fn run(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
@@ -52,6 +85,14 @@ impl BrokerProcess {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory it ever had resident.
+    pub(crate) fn peak_mebibytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = peak.unwrap().trim().trim_end_matches(" kB");
+        kibibytes.parse::<u64>().unwrap() >> 10
     }
 
     /// SIGKILL.
@@ -93,6 +134,7 @@ fn serve() {
     }
     let mut config = on_disk(Path::new(&dir));
     config.listen = listen.parse().unwrap();
+    config.retention_check = Duration::from_millis(500);
     let broker = Broker::start(config).unwrap();
     println!("{MARK}{}", broker.address());
     // Ends with the process that started it, if not before.

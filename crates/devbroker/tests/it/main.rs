@@ -6,12 +6,14 @@
 )]
 
 mod attack;
+mod ceiling;
 mod child;
 mod client;
 mod conformance;
 mod delete_records;
 mod flow;
 mod foreign;
+mod full_disk;
 mod groups;
 mod hands;
 mod measure;

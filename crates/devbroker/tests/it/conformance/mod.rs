@@ -30,6 +30,7 @@ const CASES: &[Case] = &[
         records::limit,
     ),
     ("records: offsets by time", records::offsets_by_time),
+    ("records: times that are refused", records::refused_times),
     ("records: beyond either end", records::beyond_the_ends),
     (
         "records: a batch larger than any fetch limit",
@@ -37,6 +38,10 @@ const CASES: &[Case] = &[
     ),
     ("topics: refused, described, deleted", topics::life),
     ("topics: a topic made anew begins at 0", topics::made_anew),
+    (
+        "topics: what is too old or too much goes",
+        topics::retention,
+    ),
     ("groups: two groups get everything once", groups::two_groups),
     (
         "groups: members move partitions, cooperative-sticky",

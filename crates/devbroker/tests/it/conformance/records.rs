@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::target::Target;
 use crate::client::{
     LIMIT, PARTITIONS, Sender, assert_once, consumer, create, next, number_of, read_topic,
+    try_create,
 };
 
 type Record<'a> = BaseRecord<'a, str, [u8], Box<u64>>;
@@ -126,10 +127,7 @@ pub(super) fn offsets_by_time(target: &Target) {
     let address = target.bootstrap();
     create(address, "times", 1, &[]);
     // Near enough to now for any broker's limits.
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let base = i64::try_from(now.as_millis()).unwrap() - 60_000;
+    let base = now() - 60_000;
     let sender = Sender::to(address, "times", &[("linger.ms", "50")]);
     for number in 0..50_u64 {
         let time = base + i64::try_from(number).unwrap() * 10;
@@ -158,6 +156,36 @@ pub(super) fn offsets_by_time(target: &Target) {
         consumer.fetch_watermarks("times", 0, LIMIT).unwrap(),
         (0, 50)
     );
+}
+
+/// By default a record may be of the next hour and of any time before.
+pub(super) fn refused_times(target: &Target) {
+    const HOUR: i64 = 3_600_000;
+    const AFTER: &str = "message.timestamp.after.max.ms";
+    const BEFORE: &str = "message.timestamp.before.max.ms";
+    let address = target.bootstrap();
+    let refused = Err(Some(RDKafkaErrorCode::InvalidTimestamp));
+    for (topic, settings, ahead, expected) in [
+        ("plain", &[][..], 2 * HOUR, refused),
+        ("plain", &[], HOUR / 2, Ok((0, 0))),
+        ("plain", &[], -1_000 * HOUR, Ok((0, 1))),
+        ("wide", &[(AFTER, "10800000")], 2 * HOUR, Ok((0, 0))),
+        ("recent", &[(BEFORE, "3600000")], -2 * HOUR, refused),
+        ("recent", &[(BEFORE, "3600000")], -HOUR / 2, Ok((0, 0))),
+    ] {
+        let _there_already = try_create(address, topic, 1, settings);
+        let sender = Sender::to(address, topic, &[]);
+        let record = Record::with_opaque_to(topic, Box::new(0));
+        send(&sender, record.payload(b"p").timestamp(now() + ahead));
+        let outcome = sender.flush()[&0].clone();
+        let outcome = outcome.map_err(|error| error.rdkafka_error_code());
+        assert_eq!(outcome, expected, "{topic}, {ahead} ms ahead");
+    }
+}
+
+fn now() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    i64::try_from(now.unwrap().as_millis()).unwrap()
 }
 
 pub(super) fn beyond_the_ends(target: &Target) {

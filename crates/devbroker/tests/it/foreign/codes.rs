@@ -41,6 +41,8 @@ use crate::wire;
 /// Of no topic.
 const ID: Uuid = Uuid::from_u128(7);
 const NAME: &str = "codes.topic";
+/// Wants a replica more than there are.
+const SAFE: &str = "codes.safe";
 const NOBODY: &str = "nobody";
 
 fn s(text: &str) -> StrBytes {
@@ -214,6 +216,13 @@ impl Said {
             let answer = self.wire.call(version, &request);
             let code = answer.responses[0].partition_responses[0].error_code;
             self.line(&format!("produce, {what}"), &code);
+        }
+        for acks in [-1, 1] {
+            let mut request = produce(acks, 0, &good);
+            request.topic_data[0].name = t(SAFE);
+            let answer = self.wire.call(9, &request);
+            let code = answer.responses[0].partition_responses[0].error_code;
+            self.line(&format!("two replicas, acks {acks}"), &code);
         }
         let address = self.wire.0.peer_addr().unwrap();
         for (what, partition) in [("refused", 9), ("taken", 1)] {
@@ -608,6 +617,7 @@ impl Said {
 
 fn say_all(address: SocketAddr) -> Vec<String> {
     create(address, NAME, 2, &[]);
+    create(address, SAFE, 1, &[("min.insync.replicas", "2")]);
     // Kafka makes the topic of its commits when the first group comes; then its coordinator loads.
     fill_group(address);
     let mut said = Said {
