@@ -1,12 +1,17 @@
-//! Small durable files: replaced as a whole, synced, with their directory.
+//! Small durable files: replaced as a whole, synced, with their directory. And the reads and writes
+//! of large ones that the standard library would copy or clear once more for.
 //!
 //! State files end in a line with their checksum. Promises: after a crash such a file holds the
 //! old bytes or the new ones; a bit that was flipped in it is found, never believed.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use crate::error::BrokerError;
 
@@ -79,4 +84,34 @@ pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Writes both parts, one behind the other, from `position` on.
+pub(crate) fn write_all_at(file: &File, [head, rest]: [&[u8]; 2], position: u64) -> io::Result<()> {
+    let parts = [IoSlice::new(head), IoSlice::new(rest)];
+    let written = match rustix::io::pwritev(file, &parts, position) {
+        Ok(written) => written,
+        Err(Errno::INTR) => 0,
+        Err(errno) => return Err(errno.into()),
+    };
+    let of_rest = written.saturating_sub(head.len());
+    file.write_all_at(&head[written.min(head.len())..], position + written as u64)?;
+    let behind = position + head.len() as u64 + of_rest as u64;
+    file.write_all_at(&rest[of_rest..], behind)
+}
+
+/// Reads exactly `length` bytes from `position` on.
+pub(crate) fn read_exactly_at(file: &File, position: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        let at = position + bytes.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    // A vector may have got more room than it was asked for.
+    bytes.truncate(length);
+    Ok(bytes)
 }

@@ -209,13 +209,28 @@ fn check_attributes(attributes: i16) -> Result<(), BatchFault> {
     Ok(())
 }
 
-/// Appends the batch to `out` under its offset in the log, leader epoch 0. Neither field is
-/// under the checksum.
-pub(crate) fn place(out: &mut Vec<u8>, batch: &[u8], base_offset: i64) {
-    out.extend_from_slice(&base_offset.to_be_bytes());
-    out.extend_from_slice(&batch[8..12]);
-    out.extend_from_slice(&0_i32.to_be_bytes());
-    out.extend_from_slice(&batch[MAGIC_AT..]);
+/// A batch under its offset in the log, leader epoch 0. Neither field is under the checksum, so all
+/// behind them stays as it came, uncopied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed<'a> {
+    head: [u8; MAGIC_AT],
+    rest: &'a [u8],
+}
+
+impl<'a> Placed<'a> {
+    /// `batch` is a whole one, header included.
+    pub(crate) fn new(batch: &'a [u8], base_offset: i64) -> Self {
+        let mut head = [0; MAGIC_AT];
+        head[..8].copy_from_slice(&base_offset.to_be_bytes());
+        head[8..12].copy_from_slice(&batch[8..12]);
+        let rest = &batch[MAGIC_AT..];
+        Self { head, rest }
+    }
+
+    /// Its bytes, in two parts.
+    pub(crate) fn parts(&self) -> [&[u8]; 2] {
+        [&self.head, self.rest]
+    }
 }
 
 /// A batch without records over the offsets from `start` to below `end`, as far as one batch

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use self::batch::BatchHeader;
+use self::batch::{BatchHeader, Placed};
 use self::index::IndexFile;
 use self::producer_state::{ProducerStates, Verdict};
 use self::reservation::Reservation;
@@ -81,7 +81,6 @@ struct Disk {
     reservation: Reservation,
     /// Closed segments not synced yet.
     sealed: Vec<(Arc<File>, IndexFile)>,
-    scratch: Vec<u8>,
 }
 
 /// Where a produced batch stands.
@@ -310,14 +309,7 @@ impl PartitionLog {
 
     fn write(&mut self, placed: &BatchHeader, batch: &[u8]) -> io::Result<()> {
         let active = self.segments.back_mut().ok_or_else(segment::changed)?;
-        let mut local = Vec::new();
-        let scratch = self
-            .disk
-            .as_mut()
-            .map_or(&mut local, |disk| &mut disk.scratch);
-        scratch.clear();
-        batch::place(scratch, batch, placed.base_offset);
-        active.append(placed, scratch)
+        active.append(placed, &Placed::new(batch, placed.base_offset))
     }
 
     /// What is to be synced, if anything.
@@ -355,7 +347,6 @@ impl Disk {
             dir: dir.to_owned(),
             reservation,
             sealed: Vec::new(),
-            scratch: Vec::new(),
         }
     }
 }

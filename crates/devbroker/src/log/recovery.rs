@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::batch::{self, BatchHeader};
+use super::batch::{self, BatchHeader, Placed};
 use super::blocks::Blocks;
 use super::index::{self, IndexFile, Known};
 use super::producer_state::ProducerStates;
@@ -282,7 +282,7 @@ fn fill(segment: &mut Segment, mut start: i64, end: i64) -> io::Result<()> {
     while start < end {
         let bytes = batch::empty(start, end);
         let header = BatchHeader::parse(&bytes).ok_or_else(segment::changed)?;
-        segment.append(&header, &bytes)?;
+        segment.append(&header, &Placed::new(&bytes, start))?;
         start = header.next_offset();
     }
     Ok(())

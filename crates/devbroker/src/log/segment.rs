@@ -6,14 +6,13 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 
-use super::batch::{BatchHeader, HEADER_BYTES};
+use super::batch::{BatchHeader, HEADER_BYTES, Placed};
 use super::index::Known;
 use crate::files;
 
@@ -148,13 +147,13 @@ impl Segment {
     }
 
     /// Writes one placed batch behind the last. After an error the segment is as before.
-    pub(crate) fn append(&mut self, header: &BatchHeader, batch: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, header: &BatchHeader, batch: &Placed<'_>) -> io::Result<()> {
         match &mut self.data {
-            Data::Memory(chunks) => chunks.push((self.size, Bytes::copy_from_slice(batch))),
+            Data::Memory(chunks) => chunks.push((self.size, batch.parts().concat().into())),
             Data::File {
                 open: Some(file), ..
             } => {
-                if let Err(error) = file.write_all_at(batch, self.size) {
+                if let Err(error) = files::write_all_at(file, batch.parts(), self.size) {
                     // Recovery would cut the fragment as well; this frees its space at once.
                     if let Err(cut) = file.set_len(self.size) {
                         tracing::warn!(error = %cut, "a failed write could not be cut off");
@@ -247,12 +246,11 @@ impl Segment {
         match &self.data {
             Data::Memory(chunks) => read_chunks(chunks, position, length),
             Data::File { path, open } => {
-                let mut buffer = vec![0; length];
-                match open {
-                    Some(file) => file.read_exact_at(&mut buffer, position)?,
-                    None => File::open(path)?.read_exact_at(&mut buffer, position)?,
-                }
-                Ok(Bytes::from(buffer))
+                let bytes = match open {
+                    Some(file) => files::read_exactly_at(file, position, length)?,
+                    None => files::read_exactly_at(&File::open(path)?, position, length)?,
+                };
+                Ok(Bytes::from(bytes))
             }
         }
     }

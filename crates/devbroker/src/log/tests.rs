@@ -120,7 +120,8 @@ fn a_torn_write_leaves_no_gap_after_a_kill() {
     small_log(&whole);
     let sound = fs::read(whole.join(FILE)).unwrap();
     let mut torn = Vec::new();
-    batch::place(&mut torn, &batch((7, 0, 5), 3, 10, &[9; 37]), 5);
+    let placed = batch((7, 0, 5), 3, 10, &[9; 37]);
+    torn.extend(Placed::new(&placed, 5).parts().concat());
     for length in 1..torn.len() {
         copy(&whole, &broken);
         fs::write(broken.join(FILE), [&sound[..], &torn[..length]].concat()).unwrap();
