@@ -9,8 +9,8 @@ up=
 trap 'if [[ -n $up ]]; then kill "$up" 2>/dev/null || true; wait "$up" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
 
 fail() { echo "real-clients: $*" >&2; [[ -f $work/up.log ]] && tail -20 "$work/up.log" >&2; exit 1; }
-for needed in curl zstdcat grpcurl; do
-  command -v "$needed" >/dev/null || { echo "real-clients: $needed is missing (Debian: apt install curl zstd)" >&2; exit 77; }
+for needed in curl zstdcat grpcurl python3; do
+  command -v "$needed" >/dev/null || { echo "real-clients: $needed is missing (Debian: apt install curl zstd python3)" >&2; exit 77; }
 done
 
 echo '--- cloudsync demo'

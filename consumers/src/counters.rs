@@ -1,6 +1,6 @@
 //! What one destination's consumer has done, as numbers.
 //!
-//! Updated once a segment, never once a record. They are the program's own word: a ledger is
+//! In `batch` mode updated once a segment. They are the program's own word: a ledger is
 //! made from the log and the destinations instead.
 
 use cloudsync::identity::Id16;

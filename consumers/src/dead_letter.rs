@@ -1,7 +1,7 @@
 //! Where records go that can never be delivered: the dead-letter topic.
 //!
-//! In: the faults of a segment. Out: acknowledged by the log with acks=all, before the segment
-//! that covers them is created. Promises: nothing is set aside because of a destination; a log
+//! In: the faults of a segment, or one record of `record` mode. Out: acknowledged by the log with
+//! acks=all, before anything settles them. Promises: an outage sets nothing aside; a log
 //! that is away is waited for; one that refuses a dead letter for good stops the partition with an
 //! alarm, until somebody has changed the topic's limits.
 

@@ -7,7 +7,7 @@
 
 use crate::counters::Counters;
 use crate::deliver::{Admission, Breaker};
-use crate::poll::{Content, Polled};
+use crate::parse::{Content, Polled};
 use crate::sink::ErrorClass;
 use cloudsync_dedupe::{DedupeStore, Lookup, StoreError, Subject};
 use parking_lot::Mutex;

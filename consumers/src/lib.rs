@@ -1,6 +1,6 @@
 //! The consumers: what the log holds reaches every destination that it names.
 //!
-//! A record's way, one file a step: [`poll`] what it is → [`dedupe`] what is known of its id →
+//! A record's way, one file a step: [`parse`] what it is → [`dedupe`] what is known of its id →
 //! [`chain`] judged, into its partition's open segment ([`mod@record`] mode: a lane by key) →
 //! [`deliver`] an attempt at the destination's [`sink`], until it succeeds → [`settle`] marked,
 //! settled, committed; or [`dead_letter`] set aside. `worker` drives it for a partition, `group`
@@ -14,7 +14,7 @@ pub mod settings;
 mod stats;
 
 // 1. what a record is
-pub mod poll;
+pub mod parse;
 
 // 2. what is known of its id
 pub mod dedupe;

@@ -1,4 +1,4 @@
-//! What lies at a destination, read back: the evidence for ledgers and for `verify`.
+//! What lies at a destination, read back: the evidence for ledgers.
 //!
 //! In: a destination's URL. Out: every delivered record, with the identity and the fingerprint
 //! computed anew from what lies there, and a list of what is damaged, by name. Promises: memory

@@ -1,5 +1,5 @@
-//! Step 5 of the walk: a segment that the destination holds → its ids marked, its offsets settled,
-//! the watermark on its way to the log.
+//! Step 5 of the walk: a segment that the destination holds → its offsets settled by its receipt,
+//! the watermark on its way to the log. Marks that did not hold are tried again here.
 //!
 //! Promises: only a segment that lies at the destination settles anything, and always whole, so
 //! the watermark stands on a chain boundary; an id whose mark does not hold yet stays with its
@@ -92,22 +92,9 @@ impl Settle {
         Released(self.unmarked.drain(..marked).collect())
     }
 
-    /// Settles every record of `segment`, which this process created.
+    /// Settles every record of `segment`, which this process created, by its receipt.
     pub fn created(&mut self, segment: &ClosedSegment, bytes: u64) {
         let receipt = segment.receipt();
-        for entry in &segment.entries {
-            // Polled and settled in one go: what lies behind a segment is not tracked yet.
-            let settled = match self.tracker.polled(entry.offset) {
-                Ok(true) => self.tracker.settle(entry.offset, entry.outcome(&receipt)),
-                Ok(false) => Ok(()),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = settled {
-                // The segment lies at the destination whole, so covering it is right anyway.
-                tracing::error!(%error, segment = receipt.name(), "an offset was met out of order");
-                break;
-            }
-        }
         let tallies = segment.tallies();
         let counters = &self.counters;
         Counters::add(&counters.segments, 1);

@@ -2,8 +2,9 @@
 //!
 //! The walk, one file a step:
 //! accept (`listen`, `grpc`, `http`) → `admit` → `validate` → `batch` → `produce` → `ack`.
-//! Its types: `Submission` → `Record` → `Batch` → `Vec<Produced>` → `Ack`.
-//! `pipeline` joins steps 3 to 6 into the one call that every entrance makes.
+//! Its types: `Submission` → `Judged` → `Batch` → `Vec<Produced>` → `Ack`.
+//! `pipeline` joins them into the call that an entrance makes: steps 3 to 6 for a stream's
+//! submission, 2 to 6 for a single record, which is answered with its place instead of an `Ack`.
 
 // 1. accept: one port for gRPC and HTTP
 mod grpc;

@@ -1,6 +1,6 @@
-//! Steps 3 to 6 of the walk as one call.
+//! Steps 3 to 6 of the walk as one call for a stream's submission, steps 2 to 6 for a single record.
 //!
-//! In: an admitted submission. Out: its ack, or for a single record its place in the log.
+//! In: an admitted submission, or a record. Out: its ack, or its place in the log.
 //! Promises: between the log's answer and the client's nothing is kept but the ack, so a death
 //! there costs the client an answer and never a record.
 
@@ -100,7 +100,7 @@ impl Pipeline {
         &self,
         submission: Submission,
     ) -> impl Future<Output = (Batch, Vec<Produced>)> + Send + use<> {
-        let batch = Batch::of(&submission, &self.validator, now());
+        let batch = Batch::of(self.validator.submission(&submission, now()));
         let answers = self.log.produce(&batch, &submission.share);
         async move {
             let results = answers.await;

@@ -1,10 +1,11 @@
 //! Step 3 of the walk: what is a record, and where does it go.
 //!
-//! In: the bytes of one encoded record. Out: a [`Record`] as it goes into the log, or [`Refused`].
-//! Promises: what passes keeps to every limit of the contract, names only destinations that
+//! In: a submission. Out: each of its records as a [`Record`] that goes into the log, or [`Refused`];
+//! every one is exactly one of the two, under its place. Promises: what passes keeps to every limit of the contract, names only destinations that
 //! exist, carries no field that the gateway sets, and has an id; the payload is never touched. A
 //! refusal names the field, its length, the limit and the way out.
 
+use crate::admit::Submission;
 use crate::settings::{GatewaySettings, MissingId};
 use bytes::Bytes;
 use cloudsync::limits;
@@ -49,6 +50,13 @@ pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
 }
 
+/// The records of one submission, judged, each kind in the order of the submission.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    pub(crate) records: Vec<Record>,
+    pub(crate) refused: Vec<Refused>,
+}
+
 // === impl Validator ===
 
 impl Validator {
@@ -68,6 +76,31 @@ impl Validator {
             destinations,
             partitions,
         }
+    }
+
+    /// Judges every record of `submission`; those that pass were accepted at `accept_time`.
+    pub(crate) fn submission(&self, submission: &Submission, accept_time: Time) -> Judged {
+        let mut judged = Judged {
+            records: Vec::with_capacity(submission.records.len()),
+            refused: Vec::new(),
+        };
+        let mut malformed = submission.malformed.iter().peekable();
+        for (index, encoded) in (0u32..).zip(&submission.records) {
+            if let Some((_, refusal)) = malformed.next_if(|(at, _)| *at == index) {
+                let refusal = refusal.clone();
+                judged.refused.push(Refused {
+                    index,
+                    request_id: String::new(),
+                    refusal,
+                });
+                continue;
+            }
+            match self.record(index, encoded, accept_time) {
+                Ok(record) => judged.records.push(record),
+                Err(refused) => judged.refused.push(refused),
+            }
+        }
+        judged
     }
 
     /// Judges the record at place `index` of its submission.

@@ -10,7 +10,7 @@ use super::closed::{Entry, What};
 use super::name::SegmentName;
 use super::reader::{SegmentError, SegmentReader};
 use super::segment::{Digest, Header};
-use crate::poll::Named;
+use crate::parse::Named;
 use cloudsync_dedupe::{Subject, shard_of};
 
 /// A segment that lies at the destination.

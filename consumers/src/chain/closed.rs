@@ -1,13 +1,14 @@
 //! A closed segment: what it covers, and what became of each record.
 //!
-//! In: entries in order of offset. Out: the header, the ids to mark, the outcomes to settle.
+//! In: entries in order of offset. Out: the header, the ids to mark, the receipt that settles what
+//! it covers. Promises: it never changes any more, so every attempt creates the same bytes.
 
 use super::name::SegmentName;
 use super::segment::{Digest, Header, KIND, VERSION};
 use crate::counters::IdTally;
-use crate::poll::Named;
+use crate::parse::Named;
 use cloudsync_dedupe::{LogPosition, Subject};
-use cloudsync_kafka::{Outcome, PolledRecord, Reason, Receipt};
+use cloudsync_kafka::{PolledRecord, Reason, Receipt};
 
 /// A record that a segment covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,17 +97,6 @@ impl Entry {
         match self.what {
             What::Named(named) => Some(subject(named, partition, self.offset)),
             What::Undecodable(_) => None,
-        }
-    }
-
-    /// The outcome that settles it, given the `receipt` of the segment that covers it.
-    #[must_use]
-    pub fn outcome(&self, receipt: &Receipt) -> Outcome {
-        match self.verdict {
-            Verdict::Written => Outcome::Delivered(receipt.clone()),
-            Verdict::Duplicate | Verdict::Redelivered => Outcome::Duplicate,
-            Verdict::NotAddressed => Outcome::NotAddressed,
-            Verdict::DeadLetter(reason) => Outcome::DeadLettered(reason),
         }
     }
 }

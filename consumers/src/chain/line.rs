@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-use crate::poll::tenant_of;
+use crate::parse::tenant_of;
 
 /// What a line says beside the record itself.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use super::adopt::Found;
 use super::closed::{ClosedSegment, Entry, Fault, Verdict, What};
 use super::line::{self, Stamp, TimeText};
 use super::name::ChainName;
-use crate::poll::{Content, Named, Polled};
+use crate::parse::{Content, Named, Polled};
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync_dedupe::{Lookup, Subject};
 use cloudsync_kafka::Reason;

@@ -4,7 +4,8 @@
 //! partitions of a destination share. Promises: what goes through here is never given up because
 //! of the destination; it waits. While it waits its partition fills up and takes no more, so the
 //! poll loop pauses it, and `/readyz` says for what. Only a revoked partition ends the waiting,
-//! between two attempts.
+//! between two attempts. (`record` mode asks for one attempt at a time, keeps its own retries, and
+//! sets a record aside after 16 failures: `record/attempt.rs`.)
 
 mod backoff;
 mod breaker;

@@ -2,7 +2,7 @@ use super::*;
 use crate::chain::closed::{ClosedSegment, Entry, Verdict, What};
 use crate::chain::line::{self, Stamp, TimeText};
 use crate::chain::segment::seal;
-use crate::poll::{Content, Polled};
+use crate::parse::{Content, Polled};
 use crate::settings::WriteMode;
 use cloudsync::SyncRecord;
 use cloudsync_kafka::PolledRecord;

@@ -14,7 +14,7 @@ use crate::chain::closed::subject;
 use crate::counters::Counters;
 use crate::deliver::Backoff;
 use crate::health::Alarm;
-use crate::poll::{Named, Polled};
+use crate::parse::{Named, Polled};
 use crate::sink::{Create, ErrorClass, SinkError};
 use crate::worker::Context;
 use bytes::Bytes;

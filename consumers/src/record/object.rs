@@ -6,7 +6,7 @@
 
 use super::name::ObjectName;
 use crate::chain::line::{Line, Stamp, TimeText, append};
-use crate::poll::{Named, Polled, tenant_of};
+use crate::parse::{Named, Polled, tenant_of};
 use bytes::Bytes;
 use cloudsync::identity::{Fingerprint, Id16};
 
@@ -103,7 +103,7 @@ pub fn compare(named: Named, body: &[u8]) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::poll::Content;
+    use crate::parse::Content;
     use cloudsync::SyncRecord;
     use cloudsync_kafka::PolledRecord;
     use prost::Message;

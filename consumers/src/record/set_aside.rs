@@ -16,8 +16,8 @@ use tokio::time::sleep_until;
 // === impl Walk ===
 
 impl Walk {
-    /// Sets `job` aside. `subject` and `held`: what of it is claimed by us. `false`: the partition
-    /// was revoked before.
+    /// Sets `job` aside. `claimed`: the part of it that is ours, with its lease. `false`: the
+    /// partition was revoked before.
     pub(super) async fn set_aside(
         &self,
         job: &Job,

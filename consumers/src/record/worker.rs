@@ -14,7 +14,7 @@ use super::finish::{Finish, Written};
 use super::lanes::Lanes;
 use super::lease::Held;
 use crate::counters::Counters;
-use crate::poll::{Content, Polled, tenant_of};
+use crate::parse::{Content, Polled, tenant_of};
 use claiming::{Claimed, Head};
 use cloudsync_dedupe::{LogPosition, Subject};
 use cloudsync_kafka::{

@@ -1,5 +1,7 @@
 //! `file:///dir`: objects as files below a directory.
 //!
+//! In: a name and bytes. Out: created, there already, or an error with its class.
+//!
 //! Promises: a file that is there is whole, and with its directory entry on disk (fsync) when a
 //! create says so. The directory counts as there only while the marker lies in it; a directory
 //! that is removed, unmounted or replaced is an outage, and heals when it comes back.

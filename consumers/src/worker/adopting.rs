@@ -4,7 +4,7 @@ use super::{Context, Halt, Worker, upload};
 use crate::chain::adopt::FoundError;
 use crate::chain::closed::What;
 use crate::chain::{Adoption, Found, SegmentName, Whose, reader};
-use crate::poll::Content;
+use crate::parse::Content;
 use crate::sink::chain as error_chain;
 use bytes::Bytes;
 use cloudsync_kafka::Receipt;

@@ -1,4 +1,7 @@
 //! From a partition that was assigned to a worker that works: where does its chain go on?
+//!
+//! In: the partition's committed offset, and what lies at the destination. Out: the offset to read
+//! from, committed where there was none. Promises: never behind a record that no segment covers.
 
 use super::{Context, Halt, Worker, upload};
 use crate::chain::reader::SegmentReader;

@@ -19,7 +19,7 @@ use crate::dead_letter::DeadLetters;
 use crate::dedupe::Dedupe;
 use crate::deliver::Gate;
 use crate::health::Health;
-use crate::poll::Polled;
+use crate::parse::Polled;
 use crate::record;
 use crate::settle::Settle;
 use crate::sink::SegmentSink;

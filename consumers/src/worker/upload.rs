@@ -1,4 +1,9 @@
-//! One segment on its way: sealed, its faults set aside, created, its ids marked. In this order.
+//! Step 4 of the walk, in order: a closed segment is sealed, its faults are set aside, it is created
+//! at the destination (`deliver`, `sink`), its ids are marked.
+//!
+//! In: a [`ClosedSegment`]. Out: [`Uploaded`]: it lies there and how many ids hold their mark, or
+//! something else lies in its place. Promises: nothing is marked before the destination has said
+//! that the segment lies there.
 
 use super::Context;
 use crate::chain::segment::seal;

@@ -6,7 +6,7 @@ use cloudsync::SyncRecord;
 use cloudsync::wire::{Time, with_gateway_fields};
 use cloudsync_consumers::chain::segment::seal;
 use cloudsync_consumers::chain::{Chain, ChainName, Limits};
-use cloudsync_consumers::poll::Polled;
+use cloudsync_consumers::parse::Polled;
 use cloudsync_consumers::read_back;
 use cloudsync_kafka::PolledRecord;
 use prost::Message;

@@ -1,8 +1,8 @@
 //! Every setting, in one value.
 //!
 //! In: a role's defaults, the file, the environment, the flags. Out: [`Settings`], checked as far
-//! as one machine can check them, or every fault at once. Names and defaults: `docs/` and
-//! `cloudsync <command> --help`.
+//! as one machine can check them, or every fault at once. Names and defaults: the sections' own
+//! types, which the fields below name.
 
 use cloudsync_consumers::DestinationSettings;
 use cloudsync_dedupe::DedupeSettings;

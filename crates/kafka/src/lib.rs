@@ -28,7 +28,7 @@ pub mod dead_letter;
 pub mod lag;
 pub mod read;
 
-pub use consumer::commit::{CommitError, Committer};
+pub use consumer::commit_table::{CommitError, Committer};
 pub use consumer::event::{AssignedPartition, Committed, Event, RevokeAck};
 pub use consumer::outcome::{Outcome, Reason, Receipt};
 pub use consumer::partition::{PartitionRecords, PolledRecord};

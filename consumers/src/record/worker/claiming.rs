@@ -8,7 +8,7 @@
 use super::{BLOCKED, Worker, jitter};
 use crate::chain::closed::subject;
 use crate::counters::Counters;
-use crate::poll::{Content, Named};
+use crate::parse::{Content, Named};
 use crate::record::attempt::Job;
 use crate::record::in_flight::Pass;
 use crate::record::lease::{Away, Held};

@@ -1,9 +1,9 @@
 //! A broker in a process of its own, to be killed: this test binary, started again.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Lines, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use cloudsync_devbroker::Broker;
@@ -19,6 +19,8 @@ const MARK: &str = "broker at ";
 /// A broker process; killed when dropped.
 pub(crate) struct BrokerProcess {
     child: Child,
+    /// Held open: after a minute the test framework has a word to say there.
+    _said: Lines<BufReader<ChildStdout>>,
     pub(crate) address: SocketAddr,
 }
 
@@ -72,15 +74,19 @@ impl BrokerProcess {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let said = lines.map_while(Result::ok).find_map(|line| {
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = lines.by_ref().map_while(Result::ok).find_map(|line| {
             line.split_once(MARK)
                 .map(|(_, address)| address.parse::<SocketAddr>().unwrap())
         });
         let Some(address) = said else {
             panic!("broker process ended: {:?}", child.wait());
         };
-        Self { child, address }
+        Self {
+            child,
+            _said: lines,
+            address,
+        }
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -1,6 +1,6 @@
 //! Several consumer processes of one group, killed and replaced one after another.
 
-use crate::support::{ASSIGNED, CATCH_UP, START, caught_up, repetitions, seed};
+use crate::support::{ASSIGNED, CATCH_UP, START, caught_up, program, repetitions, seed};
 use cloudsync_devbroker::{Broker, BrokerConfig, Storage};
 use cloudsync_harness::client::{Load, Sent, send_until};
 use cloudsync_harness::ports;
@@ -127,19 +127,6 @@ impl Cluster {
         #[expect(clippy::disallowed_methods, reason = "a test awaits its own task")]
         tokio::spawn(send_until(load, enough))
     }
-}
-
-fn program(arguments: Vec<String>, admin: SocketAddr, kafka: &str, data: &Path) -> Program {
-    let mut program = Program::new(arguments, admin, data);
-    program.set("CLOUDSYNC_ADMIN__LISTEN", &admin.to_string());
-    program.set("CLOUDSYNC_KAFKA__BROKERS", kafka);
-    program.set("CLOUDSYNC_KAFKA__REPLICATION", "1");
-    program.set(
-        "CLOUDSYNC_DESTINATIONS__AWS__URL",
-        &format!("file://{}/aws", data.display()),
-    );
-    program.set("CLOUDSYNC_DESTINATIONS__AWS__GROUP", "aws-sync-group");
-    program
 }
 
 /// Everything is there, each record of the log once. Nobody sent an id twice here but the client

@@ -5,7 +5,8 @@
 use cloudsync_harness::checker::{Verdict, check};
 use cloudsync_harness::client::Load;
 use cloudsync_harness::journal::Journal;
-use cloudsync_harness::program::Up;
+use cloudsync_harness::program::{Program, Up};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -52,6 +53,26 @@ pub(crate) async fn stop(up: &mut Up) {
     up.program.terminate().unwrap();
     let status = up.program.wait(Duration::from_secs(20)).await.unwrap();
     assert!(status.success(), "{status}\n{}", up.program.tail());
+}
+
+/// A role of its own, on the Kafka at `kafka`, with both destinations below `data`.
+pub(crate) fn program(
+    arguments: Vec<String>,
+    admin: SocketAddr,
+    kafka: &str,
+    data: &Path,
+) -> Program {
+    let mut program = Program::new(arguments, admin, data);
+    program.set("CLOUDSYNC_ADMIN__LISTEN", &admin.to_string());
+    program.set("CLOUDSYNC_KAFKA__BROKERS", kafka);
+    program.set("CLOUDSYNC_KAFKA__REPLICATION", "1");
+    for name in ["aws", "azure"] {
+        let of = |key| format!("CLOUDSYNC_DESTINATIONS__{}__{key}", name.to_uppercase());
+        let url = format!("file://{}/{name}", data.display());
+        program.set(&of("URL"), &url);
+        program.set(&of("GROUP"), &format!("{name}-sync-group"));
+    }
+    program
 }
 
 /// `records` for `up` under `keys` keys, each sent once, as fast as it goes.

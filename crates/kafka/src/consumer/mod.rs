@@ -4,7 +4,7 @@
 //! and commits of what was settled. The order of a record's way: [`poll`] a dedicated thread that
 //! does nothing but poll, [`partition`] its queue to the task that works on it, [`flow`] pauses
 //! when the queue is full, [`outcome`] how it ended, [`tracker`] what may be committed, and
-//! [`commit`] committing it. [`event`] is what happens to partitions; `rebalance` and `assign` handle it.
+//! [`commit_table`] committing it. [`event`] is what happens to partitions; `rebalance` and `assign` handle it.
 
 // 1. out of the log
 pub(crate) mod context;
@@ -21,21 +21,21 @@ mod assign;
 pub mod outcome;
 pub mod tracker;
 
-pub mod commit;
-mod commits;
-mod sender;
+mod commit_loop;
+pub mod commit_table;
+mod commit_thread;
 
 use crate::KafkaError;
 use crate::client::{self, blocking};
 use crate::settings::KafkaSettings;
-use commit::{CommitTable, Committer};
+use commit_table::{CommitTable, Committer};
+use commit_thread::CommitSender;
 use context::GroupContext;
 use event::Event;
 use flow::QueueLimits;
 use parking_lot::Mutex;
 use poll::{Control, PollLoop};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use sender::CommitSender;
 use std::fmt;
 use std::sync::{Arc, Weak, mpsc as std_mpsc};
 use std::time::Duration;

@@ -1,5 +1,8 @@
-//! How a record ended at one destination: what settles its offset (a segment's receipt, for all
-//! that it covers at once, is the other thing that does).
+//! How a record ended at one destination: what settles its offset.
+//!
+//! In: an answer of the destination, or of the dead-letter topic. Out: an [`Outcome`] for one
+//! record, or a [`Receipt`] for all that a segment covers. Promises: there is no third thing that
+//! settles an offset.
 
 use std::fmt;
 use std::sync::Arc;
@@ -54,7 +57,7 @@ impl Receipt {
 // === impl Reason ===
 
 impl Reason {
-    /// The word that stands in headers, metrics and on the command line.
+    /// The word that stands in the headers of a dead letter.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

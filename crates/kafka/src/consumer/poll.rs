@@ -1,20 +1,21 @@
 //! Step 1 of the consumers' walk: what comes in is the log, what goes out are batches of records
-//! per partition and the events of the group. It promises that nothing else ever runs on its
-//! thread, so that the group's member stays alive however slow the destinations are.
+//! per partition and the events of the group. It promises that nothing on its thread ever waits
+//! for a destination or for a commit's answer, so that the group's member stays alive however slow
+//! those are.
 //!
 //! One turn of the loop: poll for up to 5 ms, hand the batches over, pause or resume partitions,
 //! answer rebalances, send commits, serve requests.
 
 use super::GroupSettings;
-use super::commit::{CommitError, CommitTable};
-use super::commits::Waiter;
+use super::commit_loop::Waiter;
+use super::commit_table::{CommitError, CommitTable};
+use super::commit_thread::CommitSender;
 use super::context::{Callback, GroupContext};
 use super::event::Event;
 use super::flow::QueueLimits;
 use super::health::Health;
 use super::partition::{BatchBuilder, Drained, Queue};
 use super::rebalance::Rebalancing;
-use super::sender::CommitSender;
 use super::tracker::{Epoch, Watermark};
 use crate::KafkaError;
 use crate::settings::KafkaSettings;

@@ -1,4 +1,4 @@
-//! Which offset of a partition may be committed.
+//! Step 5 of the consumers' walk, its end: which offset of a partition may be committed.
 //!
 //! In: offsets as they are polled, and each one's [`Outcome`], in any order. Out: a
 //! [`Watermark`], the lowest offset that is not settled yet. Pure; one tracker for one assignment

@@ -225,15 +225,13 @@ pub(super) fn churn(target: &Target) {
     let address = target.bootstrap();
     create(address, "churn", PARTITIONS, &[]);
     let read: Arc<Mutex<BTreeSet<u64>>> = Arc::default();
-    let (stop, joined) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicU64::new(0)),
-    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let visits: Arc<[AtomicU64; 2]> = Arc::default();
     let members: Vec<_> = (1..=3)
         .map(|seed| {
-            let (read, stop, joined) = (Arc::clone(&read), Arc::clone(&stop), Arc::clone(&joined));
+            let (read, stop, visits) = (Arc::clone(&read), Arc::clone(&stop), Arc::clone(&visits));
             let address = address.to_owned();
-            thread::spawn(move || come_and_go(&address, seed, &read, &stop, &joined))
+            thread::spawn(move || come_and_go(&address, seed, &read, &stop, &visits))
         })
         .collect();
     let sender = Sender::to(address, "churn", &[]);
@@ -254,8 +252,10 @@ pub(super) fn churn(target: &Target) {
         read.extend(found.iter().map(|(number, ..)| *number));
         read.len() as u64 == sent
     });
-    let visits = joined.load(Ordering::Relaxed);
-    println!("{sent} records, {visits} visits of members in {lasts:?}: 0 lost");
+    let [all, reading] = [0, 1].map(|at| visits[at].load(Ordering::Relaxed));
+    println!(
+        "{sent} records, {all} visits of members in {lasts:?}, {reading} of them with records: 0 lost"
+    );
 }
 
 fn come_and_go(
@@ -263,7 +263,7 @@ fn come_and_go(
     seed: u64,
     read: &Mutex<BTreeSet<u64>>,
     stop: &AtomicBool,
-    joined: &AtomicU64,
+    visits: &[AtomicU64; 2],
 ) {
     let mut state = seed;
     while !stop.load(Ordering::Relaxed) {
@@ -281,8 +281,9 @@ fn come_and_go(
                 any = true;
             }
         }
+        visits[0].fetch_add(1, Ordering::Relaxed);
         if any {
-            joined.fetch_add(1, Ordering::Relaxed);
+            visits[1].fetch_add(1, Ordering::Relaxed);
             // Fenced off meanwhile: somebody else reads these again.
             let _fenced = member.commit_consumer_state(CommitMode::Sync);
         }

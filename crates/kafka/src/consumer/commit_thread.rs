@@ -1,4 +1,6 @@
-//! The thread that sends commits.
+//! Step 6 of the consumers' walk, last half: the thread that sends commits.
+//!
+//! In: offsets of some partitions. Out: the coordinator's answer for each.
 //!
 //! librdkafka tells the outcome of a commit only to a caller that waits for it, for up to about
 //! 20 s when the coordinator is away. The poll thread must not wait, so this one does.

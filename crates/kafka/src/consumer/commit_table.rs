@@ -1,7 +1,8 @@
-//! Last step of a record: the watermark goes back into the log.
+//! Step 6 of the consumers' walk, first half: what is due to be committed.
 //!
 //! In: [`Watermark`]s, from any task, as often as they like. Out: at most five commits a second for
-//! all partitions together (sooner after 10,000 settled offsets), by the poll thread.
+//! all partitions together (sooner after 10,000 settled offsets): the poll thread asks for them
+//! (`commit_loop`), a thread of their own sends them (`commit_thread`).
 //!
 //! Promises: only what this process owns in this very epoch is committed, and within an epoch
 //! never backwards. Brokers check neither: they accept a lower offset, and an offset for a

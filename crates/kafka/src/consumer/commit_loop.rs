@@ -1,6 +1,9 @@
-//! The poll loop's commits: when they are due, when somebody asks, and what came of them.
+//! Step 6 of the consumers' walk, in the poll loop: when commits are due.
+//!
+//! In: the table of what is due, a revocation, or somebody who asks and waits. Out: commits for the
+//! sending thread, and later what came of them. Promises: never more than one under way.
 
-use super::commit::{CommitError, UNANSWERED};
+use super::commit_table::{CommitError, UNANSWERED};
 use super::poll::PollLoop;
 use super::tracker::Watermark;
 use std::collections::BTreeMap;
