@@ -84,7 +84,7 @@ fn fill(dir: &Path) -> [Uuid; 2] {
     let node = open(dir, "this").unwrap();
     let settings = TopicSettings::default();
     node.topics
-        .change()
+        .change(&node.topics.only_turn())
         .create("topic", 1, settings, false)
         .unwrap();
     let id = node.producer_ids.next().unwrap();

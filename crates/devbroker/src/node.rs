@@ -190,7 +190,7 @@ mod tests {
         let node = Node::open(&config, config.listen).unwrap();
         let settings = TopicSettings::default();
         node.topics
-            .change()
+            .change(&node.topics.only_turn())
             .create("t", 12, settings, false)
             .unwrap();
         let bytes_of_one = batch((-1, -1, -1), 1, 0, &vec![7; batch_bytes - 61]);

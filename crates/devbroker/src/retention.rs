@@ -35,17 +35,25 @@ pub(crate) struct Commits(BTreeMap<String, BTreeMap<Place, i64>>);
 // === impl Commits ===
 
 impl Commits {
-    /// What each group has committed of a partition; 0, which holds everything, where it has not.
-    fn at(&self, place: &Place) -> impl Iterator<Item = (&str, i64)> {
-        let at = |offsets: &BTreeMap<Place, i64>| offsets.get(place).copied().unwrap_or(0);
-        self.0
-            .iter()
-            .map(move |(group, offsets)| (group.as_str(), at(offsets)))
+    /// What each group has committed of a partition, then and still; 0, which holds everything,
+    /// where it has not: it may have gone back, or the topic may have been made anew.
+    fn at(&self, place: &Place, now: &Offsets) -> impl Iterator<Item = (&str, i64)> {
+        self.0.iter().map(move |(group, offsets)| {
+            let then = offsets.get(place).copied().unwrap_or(0);
+            let still = now.get(group, place).map_or(0, |it| it.offset);
+            (group.as_str(), then.min(still))
+        })
     }
 
     /// A group that has not committed everything before `offset`, and what it has.
-    pub(crate) fn first_below(&self, place: &Place, offset: i64) -> Option<(&str, i64)> {
-        self.at(place).find(|(_, committed)| *committed < offset)
+    pub(crate) fn first_below(
+        &self,
+        place: &Place,
+        now: &Offsets,
+        offset: i64,
+    ) -> Option<(&str, i64)> {
+        self.at(place, now)
+            .find(|(_, committed)| *committed < offset)
     }
 }
 
@@ -150,7 +158,7 @@ fn drop_expired(node: &Node, commits: &Commits, now: i64) -> Vec<HeldBack> {
             };
             let place = (topic.name.clone(), index);
             let mut free = unwanted.last().map_or(0, |span| span.end);
-            for (group, committed) in commits.at(&place) {
+            for (group, committed) in commits.at(&place, &node.offsets) {
                 free = free.min(committed);
                 held.extend(held_by(group, &place, committed, unwanted, now));
             }

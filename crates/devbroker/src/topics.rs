@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 pub(crate) use self::change::Change;
@@ -21,8 +22,9 @@ pub(crate) use crate::topic_settings::{TopicError, TopicSettings};
 
 /// Partitions of one topic.
 pub(crate) const MAX_PARTITIONS: i32 = 1_000;
-/// Ends the name of a folder whose topic is being deleted; no topic's name can hold it.
-const DELETED: &str = "~deleted";
+/// Ends the name of a folder whose topic is being deleted; no topic's name can hold it. Short, as
+/// names of topics may be nearly as long as those of folders.
+const DELETED: &str = "~";
 
 /// A topic and its partitions.
 #[derive(Debug)]
@@ -44,8 +46,8 @@ pub(crate) struct Topics {
     max_partitions: usize,
     /// Locked for looks only: who changes a topic waits for the disk outside.
     by_name: RwLock<ByName>,
-    /// One change of the topics at a time.
-    change_turn: Mutex<()>,
+    /// One change of the topics at a time. Waited for without a thread: a change blocks one.
+    change_turn: Arc<Mutex<()>>,
 }
 
 type ByName = BTreeMap<String, Arc<Topic>>;
@@ -67,7 +69,7 @@ impl Topics {
             options,
             max_partitions: usize::MAX,
             by_name: RwLock::default(),
-            change_turn: Mutex::default(),
+            change_turn: Arc::default(),
         }
     }
 

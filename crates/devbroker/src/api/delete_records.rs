@@ -68,7 +68,7 @@ async fn delete(
         _ => return Err(ResponseError::OffsetOutOfRange),
     };
     if to > partition.log().start()
-        && let Some((group, committed)) = commits.first_below(place, to)
+        && let Some((group, committed)) = commits.first_below(place, &node.offsets, to)
     {
         tracing::warn!(%topic, partition = index, before = to, %group, committed, "records are not deleted: a group that they are kept for has not committed them");
         return Err(ResponseError::PolicyViolation);

@@ -13,6 +13,8 @@ use kafka_protocol::messages::{
     CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse, TopicName,
 };
 
+use tokio::runtime::Handle;
+
 use super::{text, topic_configs};
 use crate::node::Node;
 use crate::topics::{Change, TopicError, TopicSettings};
@@ -32,6 +34,7 @@ const SETTINGS_FROM: i16 = 5;
 /// Creates each topic, or says why not.
 pub(crate) fn create(
     node: &Node,
+    change: &Change<'_>,
     request: CreateTopicsRequest,
     version: i16,
 ) -> CreateTopicsResponse {
@@ -39,13 +42,12 @@ pub(crate) fn create(
     for topic in &request.topics {
         *times.entry(topic.name.clone()).or_default() += 1;
     }
-    let change = node.topics.change();
     let mut results = Vec::new();
     for topic in request.topics {
         let created = match times.get_mut(&topic.name) {
             // Told once of each name, as Kafka does.
             Some(0) => continue,
-            Some(1) => create_one(node, &change, &topic, request.validate_only),
+            Some(1) => create_one(node, change, &topic, request.validate_only),
             Some(many) => {
                 *many = 0;
                 let message = format!("topic '{}' is there more than once", &**topic.name);
@@ -119,9 +121,12 @@ fn create_one(
         given => given,
     };
     if !only_check && node.topics.get(&topic.name).is_none() {
-        // Left over, they would have the new topic's first records passed by.
-        node.offsets
-            .delete_topic(&topic.name)
+        // Left over, or back after a power cut, they would have the new topic's first records
+        // passed by.
+        let forgotten = node.offsets.delete_topic(&topic.name);
+        let synced = || Handle::current().block_on(node.offsets.sync());
+        forgotten
+            .and_then(|()| synced())
             .map_err(|error| TopicError {
                 code: ResponseError::KafkaStorageError,
                 message: format!("committed offsets of an earlier topic of this name: {error}"),
@@ -134,6 +139,7 @@ fn create_one(
 /// Deletes each topic with its records and the offsets committed for it.
 pub(crate) fn delete(
     node: &Node,
+    change: &Change<'_>,
     request: DeleteTopicsRequest,
     version: i16,
 ) -> DeleteTopicsResponse {
@@ -146,14 +152,13 @@ pub(crate) fn delete(
     };
     let ids = wanted.iter().map(|topic| topic.topic_id);
     let by_id = node.topics.by_ids(ids);
-    let change = node.topics.change();
     let mut results = Vec::new();
     for topic in wanted {
         let of_id = by_id.get(&topic.topic_id);
         let of_id = of_id.map(|topic| TopicName(text(topic.name.as_str())));
         let name = topic.name.or(of_id);
         let deleted = match &name {
-            Some(name) => delete_one(node, &change, name),
+            Some(name) => delete_one(node, change, name),
             None => Err(TopicError {
                 code: ResponseError::UnknownTopicId,
                 message: ResponseError::UnknownTopicId.to_string(),

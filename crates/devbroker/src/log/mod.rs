@@ -120,10 +120,12 @@ impl SyncJob {
         let sealed = self.sealed.iter().map(|(file, _)| file);
         sealed
             .chain(&self.active)
-            .try_for_each(|file| file.sync_data())?;
-        // Of what is on the disk only: an index is believed.
+            .try_for_each(|file| file.sync_data())
+    }
+
+    /// Writes the indexes of what is on the disk: an index is believed.
+    fn write_indexes(&self) {
         self.sealed.iter().for_each(|(_, index)| index.write());
-        Ok(())
     }
 }
 

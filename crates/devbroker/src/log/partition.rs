@@ -18,7 +18,7 @@ pub(crate) struct Partition {
     readers: Mutex<Vec<Weak<Notify>>>,
     /// One sync at a time; those who wait here mostly find it done for them.
     sync_turn: TurnMutex<()>,
-    /// One change of the start at a time.
+    /// One change of the files at a time that goes by their names.
     pub(super) start_turn: Mutex<()>,
 }
 
@@ -91,6 +91,13 @@ impl Partition {
         let partition = Arc::clone(self);
         let sync = move || {
             let result = job.run();
+            if result.is_ok() && !job.sealed.is_empty() {
+                let _turn = partition.start_turn.lock();
+                let deleted = partition.log().deleted;
+                if !deleted {
+                    job.write_indexes();
+                }
+            }
             partition.log().end_sync(&job, &result);
             partition.wake_readers();
             result

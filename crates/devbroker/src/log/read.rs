@@ -25,6 +25,7 @@ impl PartitionLog {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Bytes, ReadError> {
+        self.refuse_deleted()?;
         if offset < self.start() || offset > self.end {
             return Err(ReadError::OutOfRange);
         }
@@ -53,6 +54,7 @@ impl PartitionLog {
 
     /// About how many bytes a reader at `offset` could get.
     pub(crate) fn readable(&self, offset: i64) -> Result<u64, ReadError> {
+        self.refuse_deleted()?;
         if offset < self.start() || offset > self.end {
             return Err(ReadError::OutOfRange);
         }
@@ -69,6 +71,14 @@ impl PartitionLog {
             .map(|segment| segment.size)
             .sum();
         Ok(stored - position)
+    }
+
+    /// Under its names there may be the files of a topic made anew.
+    fn refuse_deleted(&self) -> Result<(), ReadError> {
+        if self.deleted {
+            return Err(io::Error::other("the topic is deleted").into());
+        }
+        Ok(())
     }
 
     /// Index of the segment and position in it of the first batch at or behind `offset`.

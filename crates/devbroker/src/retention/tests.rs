@@ -32,7 +32,10 @@ fn create(node: &Node, settings: &[(&str, &str)]) {
     for (name, value) in settings {
         own.set(name, value).unwrap();
     }
-    node.topics.change().create(TOPIC, 1, own, false).unwrap();
+    node.topics
+        .change(&node.topics.only_turn())
+        .create(TOPIC, 1, own, false)
+        .unwrap();
 }
 
 /// A batch of ten records at each of the times; each in a segment of its own.
@@ -182,10 +185,32 @@ fn a_topic_that_is_deleted_meanwhile_and_made_anew_is_left_alone() {
     create(&node, &[]);
     append(&node, &[100, 200]);
     let old = node.topics.partition(TOPIC, 0).unwrap();
-    node.topics.change().delete(TOPIC).unwrap();
+    node.topics
+        .change(&node.topics.only_turn())
+        .delete(TOPIC)
+        .unwrap();
     create(&node, &[]);
     assert!(old.raise_start(10).is_err());
+    // Nor does whoever still holds the old one read the new one's files.
+    assert!(old.log().read(0, 1_000, true).is_err());
+    assert!(old.log().readable(0).is_err(), "a waiting reader is told");
     assert!(!dir.path().join("partitions/t-0/start").exists());
+}
+
+#[test]
+fn a_group_that_goes_back_after_the_look_holds_what_it_left() {
+    let node = node(retain_for(&["g"]));
+    create(&node, &[]);
+    append(&node, &[100, 200, 300]);
+    commit(&node, "g", 30);
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let look = node.retaining.commits(&node.offsets);
+    let commits = runtime.unwrap().block_on(look).unwrap();
+    let place = (TOPIC.to_owned(), 0);
+    let below = || commits.first_below(&place, &node.offsets, 20).is_some();
+    assert!(!below());
+    commit(&node, "g", 10);
+    assert!(below());
 }
 
 /// A week, in ms.

@@ -24,6 +24,7 @@ use crate::api::{
 };
 use crate::budget::Room;
 use crate::node::Node;
+use crate::topics::Change;
 
 /// Room for the records' surroundings in an answer.
 const ANSWER_ROOM: usize = 512;
@@ -243,15 +244,18 @@ impl Request<'_> {
     }
 
     /// On a thread of its own: it waits for the disk, several times for each partition.
-    async fn change_topics<Q, R>(mut self, change: fn(&Node, Q, i16) -> R) -> Answer
+    async fn change_topics<Q, R>(mut self, answer: fn(&Node, &Change<'_>, Q, i16) -> R) -> Answer
     where
         Q: Decodable + Send + 'static,
         R: Encodable + Send + Sync + 'static,
     {
         let request = self.body()?;
+        let turn = self.node.topics.turn().await;
         let room = self.node.budget.for_other().await;
         let (node, version) = (Arc::clone(self.node), self.version);
-        let changed = tokio::task::spawn_blocking(move || change(&node, request, version));
+        let changed = tokio::task::spawn_blocking(move || {
+            answer(&node, &node.topics.change(&turn), request, version)
+        });
         let response = changed.await.map_err(|error| RequestError::Encode {
             detail: error.to_string(),
         })?;

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use kafka_protocol::ResponseError;
-use parking_lot::MutexGuard;
+use tokio::sync::OwnedMutexGuard;
 use uuid::Uuid;
 
 use super::{
@@ -21,19 +21,40 @@ use crate::log::{Partition, PartitionLog};
 use crate::store;
 use crate::topic_names;
 
-/// The turn to change topics.
+/// The turn to change topics, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ChangeTurn {
+    _held: OwnedMutexGuard<()>,
+}
+
+/// Topics, to be changed.
 #[derive(Debug)]
 pub(crate) struct Change<'a> {
     topics: &'a Topics,
-    _turn: MutexGuard<'a, ()>,
+    _turn: &'a ChangeTurn,
 }
 
 impl Topics {
-    /// Waits for the turn to change topics. Blocks.
-    pub(crate) fn change(&self) -> Change<'_> {
+    /// Waits for the turn to change topics.
+    pub(crate) async fn turn(&self) -> ChangeTurn {
+        ChangeTurn {
+            _held: Arc::clone(&self.change_turn).lock_owned().await,
+        }
+    }
+
+    /// With the `turn`, topics may be changed.
+    pub(crate) fn change<'a>(&'a self, turn: &'a ChangeTurn) -> Change<'a> {
         Change {
             topics: self,
-            _turn: self.change_turn.lock(),
+            _turn: turn,
+        }
+    }
+
+    /// The turn, which nobody else has.
+    #[cfg(test)]
+    pub(crate) fn only_turn(&self) -> ChangeTurn {
+        ChangeTurn {
+            _held: Arc::clone(&self.change_turn).try_lock_owned().unwrap(),
         }
     }
 }
@@ -110,7 +131,8 @@ impl Change<'_> {
 
     /// Deletes a topic and its records.
     pub(crate) fn delete(&self, name: &str) -> Result<(), TopicError> {
-        let mut listed = self.topics.by_name.read().clone();
+        let before = self.topics.by_name.read().clone();
+        let mut listed = before.clone();
         let Some(topic) = listed.remove(name) else {
             let message = format!("topic '{name}' does not exist");
             return Err(error(ResponseError::UnknownTopicOrPartition, message));
@@ -128,6 +150,10 @@ impl Change<'_> {
         {
             if let Err(error) = self.rename_folders(&topic, DELETED, "") {
                 tracing::error!(topic = name, %error, "a topic that was not deleted can be read again after a restart");
+            }
+            // The list may have been replaced before its failure.
+            if let Err(error) = self.store(&before) {
+                tracing::error!(topic = name, error = %error.message, "a topic that was not deleted may be gone after a restart");
             }
             set_deleted(false);
             return Err(failed);
@@ -154,6 +180,11 @@ impl Change<'_> {
         for index in (0..).take(topic.partitions.len()) {
             let folder = folder(&topic.name, index);
             let (old, new) = (format!("{folder}{from}"), format!("{folder}{to}"));
+            if to == DELETED && root.join(&new).exists() {
+                // Of an earlier topic of this name.
+                let left = root.join(&new);
+                fs::remove_dir_all(&left).map_err(BrokerError::file("delete", left))?;
+            }
             match fs::rename(root.join(&old), root.join(new)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(BrokerError::file("rename", root.join(old))(error));
@@ -194,4 +225,73 @@ fn storage_error(source: BrokerError) -> TopicError {
         "topic could not be stored"
     );
     error(ResponseError::KafkaStorageError, source.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::node::Node;
+    use crate::{BrokerConfig, Storage};
+
+    fn node(dir: &Path) -> Node {
+        let config = BrokerConfig {
+            storage: Storage::Dir(dir.to_owned()),
+            ..BrokerConfig::default()
+        };
+        Node::open(&config, config.listen).unwrap()
+    }
+
+    fn create(node: &Node, name: &str) -> Result<(), TopicError> {
+        let turn = node.topics.only_turn();
+        let settings = TopicSettings::default();
+        node.topics.change(&turn).create(name, 2, settings, false)
+    }
+
+    fn delete(node: &Node, name: &str) -> Result<(), TopicError> {
+        node.topics.change(&node.topics.only_turn()).delete(name)
+    }
+
+    #[test]
+    fn the_longest_name_can_be_made_and_deleted() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(dir.path());
+        let name = "n".repeat(249);
+        create(&node, &name).unwrap();
+        delete(&node, &name).unwrap();
+        let left = fs::read_dir(dir.path().join("partitions")).unwrap();
+        assert_eq!(left.count(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_deletion_left_is_in_no_ones_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = node(dir.path());
+        create(&node, "t").unwrap();
+        fs::create_dir(dir.path().join("partitions/t-1~")).unwrap();
+        fs::write(dir.path().join("partitions/t-1~/left"), "x").unwrap();
+        delete(&node, "t").unwrap();
+        create(&node, "t").unwrap();
+    }
+
+    #[test]
+    fn a_topic_whose_deletion_fails_stays_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = node(dir.path());
+        create(&first, "t").unwrap();
+        let id = first.topics.get("t").unwrap().id;
+        // Where the list is written before it takes its name.
+        let in_the_way = dir.path().join("topics.json.new");
+        fs::create_dir(&in_the_way).unwrap();
+        assert!(delete(&first, "t").is_err());
+        assert!(create(&first, "other").is_err());
+        assert_eq!(first.topics.get("t").unwrap().id, id);
+        assert!(first.topics.get("other").is_none());
+        fs::remove_dir(in_the_way).unwrap();
+        drop(first);
+        let second = node(dir.path());
+        assert_eq!(second.topics.get("t").unwrap().id, id);
+        create(&second, "other").unwrap();
+    }
 }

@@ -23,7 +23,7 @@ fn node() -> Arc<Node> {
     };
     let node = Node::open(&config, peer()).unwrap();
     node.topics
-        .change()
+        .change(&node.topics.only_turn())
         .create("topic", 4, TopicSettings::default(), false)
         .unwrap();
     let bytes = batch::tests::batch((-1, -1, -1), 2, 5, b"records");
