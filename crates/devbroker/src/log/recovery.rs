@@ -61,8 +61,9 @@ pub(super) fn open(
     last_run: LastRun,
 ) -> Result<PartitionLog, BrokerError> {
     let reservation = Reservation::open(dir, options.reservation_step)?;
-    let start = known_start(dir)?;
-    let mut found = Found::read(dir, start, last_run)?;
+    let known_start = known_start(dir)?;
+    let start = known_start.unwrap_or(0);
+    let mut found = Found::read(dir, known_start, last_run)?;
     let go_on_at = found.go_on_at(last_run, &reservation).max(start);
     let mut log = PartitionLog {
         options,
@@ -86,16 +87,16 @@ pub(super) fn open(
     Ok(log)
 }
 
-/// Where the log begins, as far as that is known. Too low an offset shows deleted records again; it
-/// loses none.
-fn known_start(dir: &Path) -> Result<i64, BrokerError> {
+/// Where the log begins, if that is known. Too low an offset shows deleted records again; it loses
+/// none.
+fn known_start(dir: &Path) -> Result<Option<i64>, BrokerError> {
     match start::read(dir) {
         Err(BrokerError::Damaged { path, detail }) => {
             let file = path.display();
             tracing::warn!(%file, %detail, "where the log begins is not known: it begins with its first segment, and deleted records may be read again");
-            Ok(0)
+            Ok(None)
         }
-        read => read,
+        read => read.map(Some),
     }
 }
 
@@ -117,9 +118,12 @@ struct Found {
 // === impl Found ===
 
 impl Found {
-    fn read(dir: &Path, start: i64, last_run: LastRun) -> Result<Self, BrokerError> {
+    fn read(dir: &Path, start: Option<i64>, last_run: LastRun) -> Result<Self, BrokerError> {
         let mut bases = segment::list(dir).map_err(BrokerError::file("list", dir))?;
-        let deleted = bases.iter().skip(1).take_while(|next| **next <= start);
+        let deleted = bases
+            .iter()
+            .skip(1)
+            .take_while(|next| start.is_some_and(|start| **next <= start));
         for base in bases.drain(..deleted.count()) {
             let path = segment::path(dir, base);
             std::fs::remove_file(&path).map_err(BrokerError::file("delete", path))?;
@@ -179,13 +183,13 @@ impl Found {
     }
 
     /// Says that what was before the segment at `base` is not there.
-    fn say_gap(&self, dir: &Path, start: i64, base: i64) {
+    fn say_gap(&self, dir: &Path, start: Option<i64>, base: i64) {
         let end = if self.segments.is_empty() {
             start
         } else {
-            self.end
+            Some(self.end)
         };
-        if base > end {
+        if let Some(end) = end.filter(|end| base > *end) {
             let file = segment::path(dir, base);
             tracing::warn!(file = %file.display(), from = end, to = base, "records are missing: no segment holds these offsets; readers step over them");
         }

@@ -22,7 +22,7 @@ fn however_many_segments_there_are_one_of_them_is_open() {
         log.append(&header, &bytes).unwrap();
     }
     drop(log);
-    let found = Found::read(&path, 0, LastRun::SameBoot).unwrap();
+    let found = Found::read(&path, Some(0), LastRun::SameBoot).unwrap();
     let open: Vec<bool> = found
         .segments
         .iter()
