@@ -489,6 +489,20 @@ fn a_drop_that_was_killed_is_ended_by_the_next_opening() {
     }
 }
 
+/// Its offsets were given all the same: no topic is made anew over it.
+#[test]
+fn a_folder_whose_records_were_all_dropped_has_held_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p");
+    drop(PartitionLog::create(&path, options()).unwrap());
+    assert!(!holds_records(&path).unwrap());
+    small_log(&path);
+    let log = PartitionLog::open(&path, options(), LastRun::SameBoot).unwrap();
+    assert!(Partition::new(log).raise_start(5).unwrap());
+    assert_eq!(segment::list(&path).unwrap(), [5]);
+    assert!(holds_records(&path).unwrap());
+}
+
 /// A power cut took what stood behind the start: the log goes on behind it all the same.
 #[test]
 fn a_log_never_ends_before_its_start() {
