@@ -150,7 +150,11 @@ fn judge(node: &Node) {
 /// Without the list of topics or the log's id nothing is made anew over what lies there.
 #[tokio::test]
 async fn a_missing_state_file_beside_topics_is_no_new_log() {
-    for name in ["topics.json", "format.json"] {
+    for (names, named) in [
+        (&["topics.json"][..], "topics.json"),
+        (&["format.json"], "format.json"),
+        (&["topics.json", "format.json"], "format.json"),
+    ] {
         for (clean, with_records) in [(false, true), (true, false)] {
             let dir = tempfile::tempdir().unwrap();
             fill(dir.path());
@@ -163,8 +167,11 @@ async fn a_missing_state_file_beside_topics_is_no_new_log() {
                 let folder = dir.path().join("log/partitions/topic-0");
                 fs::remove_dir_all(folder).unwrap();
             }
-            let gone = dir.path().join("log").join(name);
-            fs::remove_file(&gone).unwrap();
+            let log = dir.path().join("log");
+            for name in names {
+                fs::remove_file(log.join(name)).unwrap();
+            }
+            let gone = log.join(named);
             let files = files(dir.path());
             let error = open(dir.path(), "this").unwrap_err();
             let named = matches!(&error, BrokerError::Damaged { path, .. } if *path == gone);
