@@ -147,6 +147,51 @@ fn judge(node: &Node) {
     assert_eq!(log.append(&header, &bytes).unwrap().base_offset, end);
 }
 
+/// Without the list of topics or the log's id nothing is made anew over what lies there.
+#[tokio::test]
+async fn a_missing_state_file_beside_topics_is_no_new_log() {
+    for (names, named) in [
+        (&["topics.json"][..], "topics.json"),
+        (&["format.json"], "format.json"),
+        (&["topics.json", "format.json"], "format.json"),
+    ] {
+        for (clean, with_records) in [(false, true), (true, false)] {
+            let dir = tempfile::tempdir().unwrap();
+            fill(dir.path());
+            let node = open(dir.path(), "this").unwrap();
+            if clean {
+                node.close().await.unwrap();
+            }
+            drop(node);
+            if !with_records {
+                let folder = dir.path().join("log/partitions/topic-0");
+                fs::remove_dir_all(folder).unwrap();
+            }
+            let log = dir.path().join("log");
+            for name in names {
+                fs::remove_file(log.join(name)).unwrap();
+            }
+            let gone = log.join(named);
+            let files = files(dir.path());
+            let error = open(dir.path(), "this").unwrap_err();
+            let named = matches!(&error, BrokerError::Damaged { path, .. } if *path == gone);
+            assert!(named, "{error}");
+            assert_eq!(self::files(dir.path()), files, "nothing is made or deleted");
+        }
+    }
+}
+
+/// A topic that was being made when the process was killed is not held for a lost one.
+#[test]
+fn a_directory_that_never_had_a_topic_needs_no_list() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), "this").unwrap());
+    let half = dir.path().join("log/partitions/topic-0");
+    fs::create_dir_all(&half).unwrap();
+    fs::write(half.join("00000000000000000000.log"), b"").unwrap();
+    drop(open(dir.path(), "this").unwrap());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 

@@ -23,7 +23,7 @@ pub(crate) fn replace_state(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut bytes = content.to_vec();
     bytes.extend_from_slice(CHECKSUM);
     bytes.extend_from_slice(format!("{:08x}\n", crc32c::crc32c(content)).as_bytes());
-    replace(path, &bytes).map(drop)
+    replace(path, &bytes)
 }
 
 /// The content of the state file `path`, `None` where there is none.
@@ -47,18 +47,44 @@ fn checked(bytes: &[u8]) -> Option<&[u8]> {
     (digits == expected.as_bytes()).then_some(content)
 }
 
-/// Replaces `path` so that after a crash it holds the old bytes or the new ones, never a mix. Out:
-/// the new file, open for writing.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<File> {
+/// Replaces `path` so that after a crash it holds the old bytes or the new ones, never a mix.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (_, named) = exchange(path, bytes)?;
+    named
+}
+
+/// As [`replace`]. Out: the new file, open for writing, which has the name from now on; and whether
+/// it is certain to have it after a power cut.
+pub(crate) fn exchange(path: &Path, bytes: &[u8]) -> io::Result<(File, io::Result<()>)> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
     let temporary = path.with_file_name(name);
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
+    // Opened first: behind the rename nothing is left to fail but the disk.
+    let dir = path.parent().map(File::open).transpose()?;
     fs::rename(&temporary, path)?;
-    sync_parent(path)?;
-    Ok(file)
+    let named = dir.map_or(Ok(()), |dir| dir.sync_all());
+    Ok((file, named))
+}
+
+/// Keeps `bytes` of the file `path`, which is damaged at `position`, beside it under a name that ends
+/// in `.cut`. What was kept from there before stays, too.
+pub(crate) fn keep_cut(path: &Path, position: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut turn = 1;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(match turn {
+            1 => format!(".{position}.cut"),
+            turn => format!(".{position}.{turn}.cut"),
+        });
+        let name = Path::new(&name);
+        if read_if_there(name)?.is_none_or(|before| before == bytes) {
+            return replace(name, bytes);
+        }
+        turn += 1;
+    }
 }
 
 /// Milliseconds since 1970, as records' timestamps are.

@@ -1,8 +1,8 @@
 //! Committed offsets of all groups, in an append-only file.
 //!
 //! In: commits. Out: the last one of each group and partition, also after a reopen. Each line of
-//! the file carries its checksum; the file is rewritten without what is superseded at open and
-//! when it has grown far beyond what it says.
+//! the file carries its checksum, and one that fails it takes no other with it; the file is
+//! rewritten without what is superseded at open and when it has grown far beyond what it says.
 
 mod expiry;
 mod line;
@@ -55,7 +55,7 @@ pub(crate) type Place = (String, i32);
 /// The committed offsets of every group.
 #[derive(Debug)]
 pub(crate) struct Offsets {
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
     sync_turn: TurnMutex<()>,
 }
 
@@ -76,6 +76,9 @@ struct Disk {
     size: u64,
     live: u64,
     synced: u64,
+    /// A sync failed: what the file will hold is not known any more, and another sync of it would
+    /// not say so. It is written anew before anything counts as synced.
+    doubtful: bool,
     /// Counts rewrites, so that a sync of the file before does not count for the new one.
     generation: u64,
 }
@@ -83,12 +86,12 @@ struct Disk {
 impl Offsets {
     pub(crate) fn in_memory() -> Self {
         Self {
-            inner: Mutex::default(),
+            inner: Arc::default(),
             sync_turn: TurnMutex::default(),
         }
     }
 
-    /// Reads the file, cuts a torn end off, and rewrites it without the topics that are not there
+    /// Reads the file, passes over what is damaged or torn in it, and rewrites it without the topics that are not there
     /// any more: one that is made anew begins at 0, and a commit of before would pass its records by.
     pub(crate) fn open(dir: &Path, is_there: impl Fn(&str) -> bool) -> Result<Self, BrokerError> {
         let path = dir.join(FILE);
@@ -96,10 +99,9 @@ impl Offsets {
             .map_err(BrokerError::file("read", path.as_path()))?
             .unwrap_or_default();
         let mut inner = Inner::default();
-        let read = inner.replay(&bytes);
-        if read < bytes.len() {
-            let cut_bytes = bytes.len() - read;
-            tracing::warn!(file = %path.display(), position = read, cut_bytes, "committed offsets cut at their last sound line");
+        if let Some(position) = inner.replay(&bytes) {
+            keep_damaged(&path, position, &bytes)
+                .map_err(BrokerError::file("keep a copy of", path.as_path()))?;
         }
         inner.groups.retain(|_, commits| {
             commits.retain(|(topic, _), _| is_there(topic));
@@ -112,7 +114,7 @@ impl Offsets {
             .rewrite(&path)
             .map_err(BrokerError::file("write", path))?;
         Ok(Self {
-            inner: Mutex::new(inner),
+            inner: Arc::new(Mutex::new(inner)),
             sync_turn: TurnMutex::default(),
         })
     }
@@ -200,40 +202,55 @@ impl Offsets {
     /// Returns once everything committed before the call is on disk.
     pub(crate) async fn sync(&self) -> io::Result<()> {
         let _turn = self.sync_turn.lock().await;
-        let (file, size, generation) = {
-            let inner = self.inner.lock();
-            match &inner.disk {
-                Some(disk) if disk.synced < disk.size => {
-                    (Arc::clone(&disk.file), disk.size, disk.generation)
-                }
-                _ => return Ok(()),
-            }
-        };
-        tokio::task::spawn_blocking(move || file.sync_data())
-            .await
-            .map_err(io::Error::other)??;
-        let mut inner = self.inner.lock();
-        if let Some(disk) = &mut inner.disk
-            && disk.generation == generation
-        {
-            disk.synced = disk.synced.max(size);
+        let is_due = |disk: &Disk| disk.doubtful || disk.synced < disk.size;
+        if !self.inner.lock().disk.as_ref().is_some_and(is_due) {
+            return Ok(());
         }
-        Ok(())
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || sync_now(&inner))
+            .await
+            .map_err(io::Error::other)?
     }
 }
 
-impl Inner {
-    /// Takes over the sound lines at the front and returns how many bytes they are.
-    fn replay(&mut self, bytes: &[u8]) -> usize {
-        let mut read = 0;
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let Some(line_read) = Line::parse(line) else {
-                break;
-            };
-            self.take(line_read);
-            read += line.len();
+/// Notes the outcome itself: whoever waits may go away, and a failed sync says so only once.
+fn sync_now(inner: &Mutex<Inner>) -> io::Result<()> {
+    let (file, size, generation) = {
+        let mut inner = inner.lock();
+        inner.rewrite_if_doubtful()?;
+        match &inner.disk {
+            Some(disk) if disk.synced < disk.size => {
+                (Arc::clone(&disk.file), disk.size, disk.generation)
+            }
+            _ => return Ok(()),
         }
-        read
+    };
+    let result = file.sync_data();
+    let mut inner = inner.lock();
+    if let Some(disk) = &mut inner.disk
+        && disk.generation == generation
+    {
+        match result {
+            Ok(()) => disk.synced = disk.synced.max(size),
+            Err(_) => disk.doubtful = true,
+        }
+    }
+    result
+}
+
+impl Inner {
+    /// Takes over the sound lines, and returns where the first stands that is not. Of each place
+    /// the last one counts, so that one which is passed over gives way to those behind it.
+    fn replay(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (mut position, mut unsound) = (0, None);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match Line::parse(line) {
+                Some(read) => self.take(read),
+                None => unsound = unsound.or(Some(position)),
+            }
+            position += line.len();
+        }
+        unsound
     }
 
     /// Bytes of memory that a commit takes more than the one before it.
@@ -336,20 +353,47 @@ impl Inner {
                 Line::members(group, *members).print(&mut bytes)?;
             }
         }
-        // The very file that was renamed: opening it again could fail, and leave us with the one
-        // that has no name any more.
-        let file = files::replace(path, &bytes)?;
-        let size = bytes.len() as u64;
+        let (file, named) = files::exchange(path, &bytes)?;
+        self.adopt(path, file, bytes.len() as u64, named.is_err());
+        named
+    }
+
+    /// Goes on in the very file that was renamed, whatever else failed: the one before has no name
+    /// any more, and what is written to it is gone with the process.
+    fn adopt(&mut self, path: &Path, file: File, size: u64, doubtful: bool) {
         self.disk = Some(Disk {
             path: path.to_owned(),
             file: Arc::new(file),
             size,
             live: size,
             synced: size,
+            doubtful,
             generation: self.disk.as_ref().map_or(0, |before| before.generation + 1),
         });
-        Ok(())
     }
+
+    fn rewrite_if_doubtful(&mut self) -> io::Result<()> {
+        match &self.disk {
+            Some(disk) if disk.doubtful => {
+                let path = disk.path.clone();
+                self.rewrite(&path)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Says that the file at `path`, which holds `bytes`, is unsound from `position` on, and keeps it,
+/// unless only its last line is torn.
+fn keep_damaged(path: &Path, position: usize, bytes: &[u8]) -> io::Result<()> {
+    let file = path.display();
+    if !bytes[position..].contains(&b'\n') {
+        let cut_bytes = bytes.len() - position;
+        tracing::warn!(%file, position, cut_bytes, "the last of the committed offsets is torn, and cut off");
+        return Ok(());
+    }
+    tracing::warn!(%file, position, "committed offsets are damaged there: sound lines behind are read, and a copy is kept");
+    files::keep_cut(path, position as u64, bytes)
 }
 
 fn now() -> i64 {
@@ -361,100 +405,4 @@ fn weight(group: &str, place: &Place, committed: &Committed) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    fn committed(offset: i64) -> Committed {
-        Committed {
-            offset,
-            leader_epoch: -1,
-            metadata: format!("batch {offset}\n\u{1f600}"),
-        }
-    }
-
-    fn place(partition: i32) -> Place {
-        ("t".to_owned(), partition)
-    }
-
-    #[test]
-    fn any_cut_of_the_file_opens_to_a_prefix_of_the_commits() {
-        let dir = tempfile::tempdir().unwrap();
-        let offsets = Offsets::open(dir.path(), |_| true).unwrap();
-        for offset in 1..=4 {
-            offsets
-                .commit("g", vec![(place(0), committed(offset))])
-                .unwrap();
-        }
-        drop(offsets);
-        let path = dir.path().join(FILE);
-        let whole = fs::read(&path).unwrap();
-        let mut last = 0;
-        for length in 0..=whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
-            let reopened = Offsets::open(dir.path(), |_| true).unwrap();
-            let offset = reopened.get("g", &place(0)).map_or(0, |found| found.offset);
-            assert!(
-                offset == last || offset == last + 1,
-                "{offset} after {last} at {length}"
-            );
-            last = offset;
-        }
-        assert_eq!(last, 4);
-        fs::write(&path, &whole).unwrap();
-        let reopened = Offsets::open(dir.path(), |_| true).unwrap();
-        assert_eq!(reopened.get("g", &place(0)), Some(committed(4)));
-    }
-
-    #[test]
-    fn a_growing_file_is_compacted_and_deletions_last() {
-        let dir = tempfile::tempdir().unwrap();
-        let offsets = Offsets::open(dir.path(), |_| true).unwrap();
-        offsets
-            .commit("gone", vec![(place(1), committed(1))])
-            .unwrap();
-        for round in 0..600 {
-            let commits = (0..100).map(|it| (place(0), committed(round * 100 + it)));
-            offsets.commit("g", commits.collect()).unwrap();
-        }
-        offsets.delete_group("gone").unwrap();
-        let size = fs::metadata(dir.path().join(FILE)).unwrap().len();
-        assert!(size < COMPACT_AT + 1_000, "{size}");
-        drop(offsets);
-        let offsets = Offsets::open(dir.path(), |_| true).unwrap();
-        assert_eq!(offsets.groups(), ["g"]);
-        offsets.delete_topic("t").unwrap();
-        drop(offsets);
-        assert!(
-            Offsets::open(dir.path(), |_| true)
-                .unwrap()
-                .groups()
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn all_commits_together_have_an_end_and_those_there_go_on() {
-        let offsets = Offsets::in_memory();
-        let long = || Committed {
-            metadata: "m".repeat(4_096),
-            ..committed(1)
-        };
-        let all = |group: &str| {
-            let commits = (0..4_000).map(|at| (place(at), long()));
-            offsets.commit(group, commits.collect())
-        };
-        let mut groups = 0;
-        while all(&format!("group {groups}")).is_ok() {
-            groups += 1;
-            assert!(groups < 10, "no end");
-        }
-        assert_eq!(groups, MAX_BYTES / (4_000 * (COMMIT_BYTES + 7 + 1 + 4_096)));
-        all("group 0").unwrap();
-        offsets.delete_group("group 0").unwrap();
-        all("group 9").unwrap();
-        let inner = offsets.inner.lock();
-        assert_eq!(inner.bytes, inner.weigh());
-    }
-}
+mod tests;

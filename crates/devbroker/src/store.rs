@@ -218,7 +218,8 @@ fn read_or_make_format(path: &Path) -> Result<Uuid, BrokerError> {
         return Ok(log_id);
     }
     let file = path.join("format.json");
-    if path.join("topics.json").exists() {
+    let topics = ["topics.json", "partitions"].map(|name| path.join(name));
+    if topics.iter().any(|it| it.exists()) {
         return Err(BrokerError::damaged(file, "missing beside existing topics"));
     }
     let log_id = Uuid::now_v7();

@@ -28,7 +28,11 @@ pub(super) fn open(
             look.damaged(path, detail);
             0
         }
-        read => read?,
+        read => {
+            let start = read?;
+            look.whole_to = Some(start);
+            start
+        }
     };
     match segment::list(dir) {
         Ok(bases) => look.segments(dir, &bases, last_run)?,
@@ -71,6 +75,8 @@ struct Look {
     end: i64,
     /// The same, or the offset that a later, empty segment was to begin at.
     reached: i64,
+    /// Where the next segment begins at the latest; `None` where what is before it is damaged.
+    whole_to: Option<i64>,
     damage: Vec<Damage>,
 }
 
@@ -89,20 +95,32 @@ impl Look {
     ) -> Result<(), BrokerError> {
         for (index, base) in bases.iter().enumerate() {
             let path = segment::path(dir, *base);
+            let failed = |error| BrokerError::file("read", path.as_path())(error);
+            let (mut segment, file) = Segment::open_read_only(dir, *base).map_err(failed)?;
+            let length = file.metadata().map_err(failed)?.len();
             if *base < self.end {
+                // An empty one was made, and the log went on in the one before it.
+                if length == 0 {
+                    continue;
+                }
                 let what = format!("the segment before it goes on to offset {}", self.end);
                 self.damaged(path, what);
                 continue;
             }
-            let failed = |error| BrokerError::file("read", path.as_path())(error);
-            let (mut segment, file) = Segment::open_read_only(dir, *base).map_err(failed)?;
-            let length = file.metadata().map_err(failed)?.len();
+            if let Some(end) = self.whole_to.filter(|end| base > end) {
+                let what = format!(
+                    "no segment before it holds the offsets {end} to {}",
+                    base - 1
+                );
+                self.damaged(path.clone(), what);
+            }
             let tail = self.scan(&mut segment, &file, length).map_err(failed)?;
             let is_last = index + 1 == bases.len();
             let unread = format!(
                 "at byte {} of {length}, offset {}",
                 segment.size, self.reached
             );
+            self.whole_to = (tail == Tail::Whole).then_some(self.reached);
             match tail {
                 Tail::Whole => {}
                 // As a killed process leaves it: a write that nobody was told of.

@@ -39,6 +39,7 @@ pub(crate) use self::partition::Partition;
 pub(crate) use self::read::ReadError;
 pub(crate) use self::recovery::LastRun;
 pub(crate) use self::retention::{Retention, Span, expired};
+pub(crate) use self::segment::holds_records;
 
 /// What all partitions of a broker share.
 #[derive(Debug, Clone)]
@@ -151,7 +152,7 @@ impl PartitionLog {
     /// its end is replaced; a folder with records is refused.
     pub(crate) fn create(dir: &Path, options: LogOptions) -> Result<Self, BrokerError> {
         if dir.exists() {
-            if segment::holds_records(dir).map_err(BrokerError::file("list", dir))? {
+            if holds_records(dir).map_err(BrokerError::file("list", dir))? {
                 let what = "it holds records of a topic that is not listed; move it away";
                 return Err(BrokerError::damaged(dir, what));
             }
@@ -295,11 +296,7 @@ impl PartitionLog {
     fn roll(&mut self) -> io::Result<()> {
         let next = match &self.disk {
             None => Segment::in_memory(self.end),
-            Some(disk) => {
-                let segment = Segment::create(&disk.dir, self.end)?;
-                files::sync_dir(&disk.dir)?;
-                segment
-            }
+            Some(disk) => disk.begin_segment(self.end)?,
         };
         if let (Some(disk), Some(last)) = (&mut self.disk, self.segments.back_mut()) {
             let index = IndexFile::of(last, self.end, &self.producers);
@@ -350,6 +347,22 @@ impl Disk {
             reservation,
             sealed: Vec::new(),
         }
+    }
+
+    /// A new segment's file, or after an error none: the log may go on in the segment before.
+    fn begin_segment(&self, base: i64) -> io::Result<Segment> {
+        // Opened first: behind the creation nothing is left to fail but the disk.
+        let dir = File::open(&self.dir)?;
+        let segment = Segment::create(&self.dir, base)?;
+        if let Err(error) = dir.sync_all() {
+            let path = segment::path(&self.dir, base);
+            if let Err(error) = fs::remove_file(&path) {
+                // The next start removes it.
+                tracing::warn!(file = %path.display(), %error, "an empty segment stays");
+            }
+            return Err(error);
+        }
+        Ok(segment)
     }
 }
 

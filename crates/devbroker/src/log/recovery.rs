@@ -2,16 +2,15 @@
 //!
 //! In: a folder, and how the last run ended. Out: a log that holds a valid prefix of what was
 //! written and goes on at an offset that was never given; the offsets between are an empty batch,
-//! so that readers come over them. What is cut off is said in a warning and, unless it is a write
-//! that never came to its end, kept beside the log in files that end in `.cut`. Killed at any step
-//! of this, the next opening comes to the same.
+//! so that readers come over them. What is cut off is said in a warning and, unless it can only be
+//! a write that nobody was told of, kept beside the log in files that end in `.cut`. Killed at any
+//! step of this, the next opening comes to the same.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::batch::{self, BatchHeader, Placed};
 use super::blocks::Blocks;
@@ -62,8 +61,9 @@ pub(super) fn open(
     last_run: LastRun,
 ) -> Result<PartitionLog, BrokerError> {
     let reservation = Reservation::open(dir, options.reservation_step)?;
-    let start = known_start(dir)?;
-    let mut found = Found::read(dir, start, last_run)?;
+    let known_start = known_start(dir)?;
+    let start = known_start.unwrap_or(0);
+    let mut found = Found::read(dir, known_start, last_run)?;
     let go_on_at = found.go_on_at(last_run, &reservation).max(start);
     let mut log = PartitionLog {
         options,
@@ -87,35 +87,28 @@ pub(super) fn open(
     Ok(log)
 }
 
-/// A segment, its file, and its index where that is yet to be written.
-struct Piece {
-    segment: Segment,
-    /// `None` of one that was not read.
-    file: Option<Arc<File>>,
-    index: Option<IndexFile>,
-}
-
-/// Where the log begins, as far as that is known. Too low an offset shows deleted records again; it
-/// loses none.
-fn known_start(dir: &Path) -> Result<i64, BrokerError> {
+/// Where the log begins, if that is known. Too low an offset shows deleted records again; it loses
+/// none.
+fn known_start(dir: &Path) -> Result<Option<i64>, BrokerError> {
     match start::read(dir) {
         Err(BrokerError::Damaged { path, detail }) => {
             let file = path.display();
             tracing::warn!(%file, %detail, "where the log begins is not known: it begins with its first segment, and deleted records may be read again");
-            Ok(0)
+            Ok(None)
         }
-        read => read,
+        read => read.map(Some),
     }
 }
 
-/// What lies in a partition's folder; nothing is changed yet but that a deletion is ended.
+/// What lies in a partition's folder; nothing is changed yet but that a deletion is ended, and what
+/// is whole has its index.
 #[derive(Default)]
 struct Found {
-    /// Sound up to their `size`; all but the last one are whole.
-    segments: VecDeque<Piece>,
+    /// Sound up to their `size`; all but the last one are whole and closed.
+    segments: VecDeque<Segment>,
     /// What came behind the last sound batch of the last of them.
     tail: Option<(Tail, u64)>,
-    /// Segments behind that: what they hold has no valid place any more.
+    /// Segments behind that: what they hold has no valid place any more. And empty ones.
     behind: Vec<i64>,
     producers: ProducerStates,
     /// Behind the last sound batch.
@@ -125,9 +118,12 @@ struct Found {
 // === impl Found ===
 
 impl Found {
-    fn read(dir: &Path, start: i64, last_run: LastRun) -> Result<Self, BrokerError> {
+    fn read(dir: &Path, start: Option<i64>, last_run: LastRun) -> Result<Self, BrokerError> {
         let mut bases = segment::list(dir).map_err(BrokerError::file("list", dir))?;
-        let deleted = bases.iter().skip(1).take_while(|next| **next <= start);
+        let deleted = bases
+            .iter()
+            .skip(1)
+            .take_while(|next| start.is_some_and(|start| **next <= start));
         for base in bases.drain(..deleted.count()) {
             let path = segment::path(dir, base);
             std::fs::remove_file(&path).map_err(BrokerError::file("delete", path))?;
@@ -136,6 +132,11 @@ impl Found {
         let mut found = Self::default();
         let next_bases = bases.iter().skip(1).copied().map(Some).chain([None]);
         for (base, next) in bases.iter().copied().zip(next_bases) {
+            if base < found.end && is_empty(dir, base)? {
+                // It was made, but its folder not synced: the log went on in the one before it.
+                found.behind.push(base);
+                continue;
+            }
             // Behind a damaged place, or beginning inside what is known, nothing can be trusted.
             if found.tail.is_some() || base < found.end {
                 let cut_bytes = found.tail.map_or(0, |(_, cut_bytes)| cut_bytes);
@@ -144,6 +145,8 @@ impl Found {
                 continue;
             }
             let failed = |error| BrokerError::file("read", segment::path(dir, base))(error);
+            found.close_last(last_run).map_err(failed)?;
+            found.say_gap(dir, start, base);
             if let Some(next) = next
                 && let LastRun::Clean { .. } = last_run
                 && let Some(known) = by_index(dir, base, next).map_err(failed)?
@@ -155,14 +158,41 @@ impl Found {
             index::remove(dir, base).map_err(failed)?;
             let (mut segment, file) = Segment::open(dir, base).map_err(failed)?;
             found.tail = found.scan(&mut segment, &file).map_err(failed)?;
-            let index = IndexFile::of(&segment, found.end, &found.producers);
-            found.segments.push_back(Piece {
-                segment,
-                file: Some(file),
-                index: index.filter(|_| next.is_some()),
-            });
+            found.segments.push_back(segment);
         }
         Ok(found)
+    }
+
+    /// Closes the segment that was read last, as another one follows: however many there are, a
+    /// start holds one of their files.
+    fn close_last(&mut self, last_run: LastRun) -> io::Result<()> {
+        let Some(last) = self.segments.back_mut() else {
+            return Ok(());
+        };
+        // One that was not read has its index.
+        let Some(file) = last.seal() else {
+            return Ok(());
+        };
+        if !matches!(last_run, LastRun::Clean { .. }) {
+            file.sync_all()?;
+        }
+        if let Some(index) = IndexFile::of(last, self.end, &self.producers) {
+            index.write();
+        }
+        Ok(())
+    }
+
+    /// Says that what was before the segment at `base` is not there.
+    fn say_gap(&self, dir: &Path, start: Option<i64>, base: i64) {
+        let end = if self.segments.is_empty() {
+            start
+        } else {
+            Some(self.end)
+        };
+        if let Some(end) = end.filter(|end| base > *end) {
+            let file = segment::path(dir, base);
+            tracing::warn!(file = %file.display(), from = end, to = base, "records are missing: no segment holds these offsets; readers step over them");
+        }
     }
 
     /// Takes over what an index says of a closed segment.
@@ -170,11 +200,7 @@ impl Found {
         let segment = Segment::known(dir, &mut known)?;
         self.end = known.end;
         self.producers = known.producers;
-        self.segments.push_back(Piece {
-            segment,
-            file: None,
-            index: None,
-        });
+        self.segments.push_back(segment);
         Ok(())
     }
 
@@ -220,39 +246,38 @@ impl Found {
             set_aside(dir, *base)?;
         }
         files::sync_dir(dir)?;
-        match self.segments.back_mut() {
-            None => {
-                let first = Segment::create(dir, go_on_at)?;
-                files::sync_dir(dir)?;
-                return Ok(VecDeque::from([first]));
-            }
-            Some(Piece { segment, file, .. }) => {
-                if let Some((tail, cut_bytes)) = self.tail.filter(|(_, bytes)| *bytes > 0)
-                    && let Some(file) = file
-                {
-                    cut(dir, segment, file, tail, cut_bytes)?;
-                }
-                if go_on_at > self.end {
-                    let (folder, end) = (dir.display(), self.end);
-                    tracing::warn!(%folder, end, offset = go_on_at, "offsets continue behind the reserved ones");
-                    fill(segment, self.end, go_on_at)?;
-                }
-            }
+        let is_clean = matches!(last_run, LastRun::Clean { .. });
+        let Some(segment) = self.segments.back_mut() else {
+            let first = Segment::create(dir, go_on_at)?;
+            files::sync_dir(dir)?;
+            return Ok(VecDeque::from([first]));
+        };
+        let file = segment.file();
+        if let Some((tail, cut_bytes)) = self.tail.filter(|(_, bytes)| *bytes > 0)
+            && let Some(file) = &file
+        {
+            // A length that was changed looks like a write that never came to its end. Kept is all
+            // but what nobody was told of: what is there is all that ever was.
+            let keep = is_clean || go_on_at > self.end || matches!(tail, Tail::Damaged(_));
+            cut(dir, segment, file, tail, cut_bytes, keep)?;
         }
-        if !matches!(last_run, LastRun::Clean { .. }) || go_on_at > self.end {
-            let mut files = self.segments.iter().filter_map(|piece| piece.file.as_ref());
-            files.try_for_each(|file| file.sync_all())?;
+        if go_on_at > self.end {
+            let (folder, end) = (dir.display(), self.end);
+            tracing::warn!(%folder, end, offset = go_on_at, "offsets continue behind the reserved ones");
+            fill(segment, self.end, go_on_at)?;
         }
-        let last = self.segments.len() - 1;
-        for piece in self.segments.iter_mut().take(last) {
-            piece.segment.seal();
-            if let Some(index) = &piece.index {
-                index.write();
-            }
+        if !is_clean || go_on_at > self.end {
+            file.map_or(Ok(()), |file| file.sync_all())?;
         }
-        let segments = self.segments.drain(..).map(|it| it.segment).collect();
-        Ok(segments)
+        Ok(self.segments)
     }
+}
+
+/// Whether the segment at `base` has no byte in it.
+fn is_empty(dir: &Path, base: i64) -> Result<bool, BrokerError> {
+    let path = segment::path(dir, base);
+    let length = std::fs::metadata(&path).map(|it| it.len());
+    Ok(length.map_err(BrokerError::file("read", path))? == 0)
 }
 
 /// What the index of a closed segment says, if it is sound and of this very file.
@@ -289,17 +314,22 @@ fn fill(segment: &mut Segment, mut start: i64, end: i64) -> io::Result<()> {
 }
 
 /// Cuts `file` behind its last sound batch.
-fn cut(dir: &Path, segment: &Segment, file: &File, tail: Tail, cut_bytes: u64) -> io::Result<()> {
+fn cut(
+    dir: &Path,
+    segment: &Segment,
+    file: &File,
+    tail: Tail,
+    cut_bytes: u64,
+    keep: bool,
+) -> io::Result<()> {
     let path = segment::path(dir, segment.base);
     let position = segment.size;
     let (name, damage) = (path.display(), tail.as_str());
     tracing::warn!(file = %name, position, cut_bytes, damage, "the log is cut behind its last sound batch");
-    if matches!(tail, Tail::Damaged(_)) {
-        let mut name = path.into_os_string();
-        name.push(format!(".{position}.cut"));
+    if keep {
         let mut rest = vec![0; usize::try_from(cut_bytes).map_err(io::Error::other)?];
         file.read_exact_at(&mut rest, position)?;
-        files::replace(Path::new(&name), &rest)?;
+        files::keep_cut(&path, position, &rest)?;
     }
     file.set_len(position)?;
     file.sync_all()
@@ -317,3 +347,6 @@ fn set_aside(dir: &Path, base: i64) -> io::Result<()> {
     aside.push(".cut");
     std::fs::rename(path, aside)
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,8 @@ pub(crate) struct Segment {
     pub(crate) max_timestamp: i64,
     /// Of the first batch that has one; -1 for none.
     first_timestamp: i64,
-    /// When it was made, or its file last written (ms): the age of records without a timestamp.
+    /// When it was made, its file last written, or a batch without a timestamp appended (ms): the
+    /// age of such records.
     touched: i64,
     data: Data,
     index: Vec<IndexEntry>,
@@ -165,6 +166,9 @@ impl Segment {
                 let closed = format!("segment {} is closed", path.display());
                 return Err(io::Error::other(closed));
             }
+        }
+        if header.max_timestamp < 0 {
+            self.touched = files::millis(SystemTime::now());
         }
         self.note(header);
         Ok(())
@@ -336,6 +340,10 @@ pub(crate) fn path(dir: &Path, base: i64) -> PathBuf {
 
 /// Whether any segment of a folder has a byte in it, or had one.
 pub(crate) fn holds_records(dir: &Path) -> io::Result<bool> {
+    // One that begins later had others before it.
+    if list(dir)?.iter().any(|base| *base > 0) {
+        return Ok(true);
+    }
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let path = entry.path();

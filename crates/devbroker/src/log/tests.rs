@@ -56,6 +56,15 @@ fn small_log(dir: &Path) {
     }
 }
 
+/// Names and bytes of the files that recovery kept.
+fn kept(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let names = fs::read_dir(dir).unwrap().map(|it| it.unwrap().file_name());
+    let cut = names.map(|it| it.into_string().unwrap());
+    cut.filter(|name| name.ends_with(".cut"))
+        .map(|name| (name.clone(), fs::read(dir.join(name)).unwrap()))
+        .collect()
+}
+
 const FILE: &str = "00000000000000000000.log";
 
 /// Where a sync costs nothing, if there is such a place: these tests open thousands of logs.
@@ -132,7 +141,27 @@ fn a_torn_write_leaves_no_gap_after_a_kill() {
             5,
             &format!("torn at {length}"),
         );
+        assert!(kept(&broken).is_empty(), "nobody was told of it");
         fs::remove_dir_all(&broken).unwrap();
+    }
+}
+
+/// What is cut off at a place where something was cut off before lies beside that.
+#[test]
+fn nothing_that_is_kept_takes_the_place_of_what_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p");
+    small_log(&path);
+    let mut expected = Vec::new();
+    for name in [format!("{FILE}.0.cut"), format!("{FILE}.0.2.cut")] {
+        let mut bytes = fs::read(path.join(FILE)).unwrap();
+        bytes[30] ^= 1;
+        fs::write(path.join(FILE), &bytes).unwrap();
+        drop(PartitionLog::open(&path, options(), LastRun::SameBoot).unwrap());
+        expected.push((name, bytes));
+        let mut found = kept(&path);
+        found.sort_by_key(|(name, _)| name.len());
+        assert_eq!(found, expected);
     }
 }
 
@@ -157,6 +186,9 @@ fn every_flipped_bit_opens_to_a_prefix_and_no_offset_comes_again() {
             next,
             &format!("bit {bit} flipped"),
         );
+        let cut = at / size * size;
+        let expected = (format!("{FILE}.{cut}.cut"), flipped[cut..].to_vec());
+        assert_eq!(kept(&broken), [expected], "{last_run:?}, bit {bit}");
         fs::remove_dir_all(&broken).unwrap();
     }
 }
@@ -194,9 +226,7 @@ fn a_damaged_or_missing_segment_opens_to_a_prefix_and_what_is_cut_off_is_kept() 
                 next,
                 &format!("segment {base} damaged"),
             );
-            let kept = fs::read_dir(&broken).unwrap().map(|it| it.unwrap().path());
-            let kept = kept.filter(|path| path.extension().is_some_and(|it| it == "cut"));
-            assert_eq!(kept.count(), bases.len() - at);
+            assert_eq!(kept(&broken).len(), bases.len() - at);
             fs::remove_dir_all(&broken).unwrap();
 
             copy(&whole, &broken);
@@ -213,6 +243,66 @@ fn a_damaged_or_missing_segment_opens_to_a_prefix_and_what_is_cut_off_is_kept() 
             fs::remove_dir_all(&broken).unwrap();
         }
     }
+}
+
+/// A segment was begun, its folder could not be synced, and the log went on in the one before.
+#[test]
+fn an_empty_segment_that_the_log_went_past_sets_nothing_aside() {
+    let dir = quick_dir();
+    let (whole, stray) = (dir.path().join("whole"), dir.path().join("stray"));
+    let small = indexed(&whole);
+    let sound = told(&PartitionLog::open(&whole, small.clone(), INDEXED_END).unwrap());
+    for base in [1, 2, 3, 5] {
+        for last_run in [INDEXED_END, LastRun::SameBoot] {
+            copy(&whole, &stray);
+            fs::write(segment::path(&stray, base), b"").unwrap();
+            let mut damage = Vec::new();
+            PartitionLog::open_read_only(&stray, small.clone(), last_run, &mut damage).unwrap();
+            assert_eq!(damage, [], "{last_run:?}, {base}");
+            let mut log = PartitionLog::open(&stray, small.clone(), last_run).unwrap();
+            assert_eq!(told(&log), sound, "{last_run:?}, {base}");
+            assert_eq!(append(&mut log, (-1, -1, -1), 1, 0), 7);
+            assert_eq!(kept(&stray), []);
+            assert_eq!(segment::list(&stray).unwrap(), [0, 4, 6]);
+            fs::remove_dir_all(&stray).unwrap();
+        }
+    }
+    // Behind the last segment, which takes records.
+    let last = dir.path().join("last");
+    small_log(&last);
+    fs::write(segment::path(&last, 2), b"").unwrap();
+    opens(&last, LastRun::SameBoot, 3, 5, "a stray segment");
+    assert_eq!(segment::list(&last).unwrap(), [0]);
+}
+
+/// Offsets that no segment holds, before the first or between two, are named.
+#[test]
+fn a_missing_segment_is_seen_by_whoever_looks() {
+    let dir = quick_dir();
+    let (whole, broken) = (dir.path().join("whole"), dir.path().join("broken"));
+    let small = indexed(&whole);
+    let look = |path: &Path| {
+        let mut damage = Vec::new();
+        PartitionLog::open_read_only(path, small.clone(), INDEXED_END, &mut damage).unwrap();
+        let said = damage.into_iter().map(|it| it.to_string());
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(look(&whole), [""; 0]);
+    for (gone, behind, offsets) in [(0, 4, "0 to 3"), (4, 6, "4 to 5")] {
+        copy(&whole, &broken);
+        fs::remove_file(segment::path(&broken, gone)).unwrap();
+        let file = segment::path(&broken, behind);
+        let what = format!("no segment before it holds the offsets {offsets}");
+        assert_eq!(
+            look(&broken),
+            [format!("{} is damaged: {what}", file.display())]
+        );
+        fs::remove_dir_all(&broken).unwrap();
+    }
+    // Those that were dropped do not count.
+    fs::remove_file(segment::path(&whole, 0)).unwrap();
+    start::write(&whole, 5).unwrap();
+    assert_eq!(look(&whole), [""; 0]);
 }
 
 /// Killed at any step of an opening: whatever steps were done, the next opening goes on alike.
@@ -399,6 +489,20 @@ fn a_drop_that_was_killed_is_ended_by_the_next_opening() {
     }
 }
 
+/// Its offsets were given all the same: no topic is made anew over it.
+#[test]
+fn a_folder_whose_records_were_all_dropped_has_held_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("p");
+    drop(PartitionLog::create(&path, options()).unwrap());
+    assert!(!holds_records(&path).unwrap());
+    small_log(&path);
+    let log = PartitionLog::open(&path, options(), LastRun::SameBoot).unwrap();
+    assert!(Partition::new(log).raise_start(5).unwrap());
+    assert_eq!(segment::list(&path).unwrap(), [5]);
+    assert!(holds_records(&path).unwrap());
+}
+
 /// A power cut took what stood behind the start: the log goes on behind it all the same.
 #[test]
 fn a_log_never_ends_before_its_start() {
@@ -423,6 +527,24 @@ fn a_segment_that_is_full_or_old_is_followed_by_another() {
     }
     let bases: Vec<i64> = log.segments.iter().map(|segment| segment.base).collect();
     assert_eq!(bases, [0, 2], "a second after its first record");
+}
+
+/// They are as old as their arrival, not as the segment that they came to.
+#[test]
+fn records_without_a_time_make_a_segment_young_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = PartitionLog::create(&dir.path().join("p"), options()).unwrap();
+    for mut log in [log, PartitionLog::in_memory(options())] {
+        let made = log.spans()[0].newest;
+        let is_later = || files::millis(std::time::SystemTime::now()) > made;
+        while !is_later() {
+            std::thread::yield_now();
+        }
+        append(&mut log, (-1, -1, -1), 1, -1);
+        assert!(log.spans()[0].newest > made);
+        append(&mut log, (-1, -1, -1), 1, 10);
+        assert_eq!(log.spans()[0].newest, 10, "a time that is known counts");
+    }
 }
 
 #[test]

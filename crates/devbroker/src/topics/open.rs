@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{DELETED, MAX_PARTITIONS, StoredTopic, Topic, Topics, folder};
 use crate::error::{BrokerError, Damage};
 use crate::files;
-use crate::log::{LastRun, LogOptions, Partition, PartitionLog};
+use crate::log::{LastRun, LogOptions, Partition, PartitionLog, holds_records};
 use crate::store::{self, Directory, LastEnd};
 
 /// Threads that open logs.
@@ -46,8 +46,11 @@ impl Topics {
             dir: Some(directory.path().to_owned()),
             ..Self::in_memory(options)
         };
-        let stored = read_stored(directory.path())?.unwrap_or_default();
         let root = directory.path().join("partitions");
+        let stored = match read_stored(directory.path())? {
+            Some(stored) => stored,
+            None => none_stored(directory.path(), &root, last_end)?,
+        };
         fs::create_dir_all(&root).map_err(BrokerError::file("create directory", root.as_path()))?;
         Self::settle_deletions(&root, &stored)?;
         let logs = topics.open_logs(&root, &stored, last_end);
@@ -156,6 +159,38 @@ fn read_stored(dir: &Path) -> Result<Option<BTreeMap<String, StoredTopic>>, Brok
     files::read_state(&path)?
         .map(|bytes| store::from_json(&path, &bytes))
         .transpose()
+}
+
+/// The topics of a directory without a list of them: none. Where there were some, believing that
+/// would forget their records and all that was committed of them, so the start is refused.
+fn none_stored(
+    dir: &Path,
+    root: &Path,
+    last_end: &LastEnd,
+) -> Result<BTreeMap<String, StoredTopic>, BrokerError> {
+    let had_topics = matches!(last_end, LastEnd::Clean(ends) if !ends.is_empty());
+    if had_topics || any_records(root).map_err(BrokerError::file("list", root))? {
+        return Err(BrokerError::damaged(
+            dir.join("topics.json"),
+            "it is missing, and the directory has held topics: bring it back from a copy, or move \
+             the directory away to begin anew",
+        ));
+    }
+    Ok(BTreeMap::new())
+}
+
+fn any_records(root: &Path) -> io::Result<bool> {
+    let entries = match fs::read_dir(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && holds_records(&entry.path())? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The topic that `dir` has stored, with every partition as `open` has it.
