@@ -1,5 +1,7 @@
 use std::fs;
+use std::fs::File;
 
+use super::file::COMPACT_AT;
 use super::*;
 
 fn committed(offset: i64) -> Committed {

@@ -136,7 +136,7 @@ impl Topics {
             let name = entry.file_name().to_string_lossy().into_owned();
             match name.strip_suffix(DELETED) {
                 // Killed before the topic was taken off the list: it was never deleted.
-                Some(folder) if known.contains(folder) => {
+                Some(folder) if known.contains(folder) && !root.join(folder).exists() => {
                     let back = root.join(folder);
                     fs::rename(&path, back).map_err(BrokerError::file("rename", path))?;
                 }
