@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::config::BrokerConfig;
 
@@ -26,6 +26,14 @@ const LEAST: usize = 8;
 const PERMIT_BYTES: usize = 1 << 10;
 /// How long a step of a transfer may take while others wait for its room.
 const WANTED: Duration = Duration::from_secs(5);
+/// What an element of an answer takes beside its strings, put together and encoded.
+const ELEMENT_BYTES: usize = 192;
+/// Decompressed bytes that one request may have read in search of records.
+pub(crate) const DECODED: u64 = 64 << 20;
+/// What a batch counts for beside its decompressed bytes: reading it, and making its decoder.
+pub(crate) const BATCH_DECODED: u64 = 64 << 10;
+/// How long a request waits for its turn to decode; then it does without.
+const DECODING_WAIT: Duration = Duration::from_secs(5);
 
 /// What is left of the memory for requests and answers.
 #[derive(Debug)]
@@ -37,8 +45,21 @@ pub(crate) struct Budget {
     others: Arc<Part>,
     /// A turn: one permit, whatever the size.
     large: Arc<Part>,
+    /// The turn to decode batches: one request at a time, so that what decoders take is bounded.
+    decoding: Arc<Semaphore>,
     ordinary: usize,
     largest: usize,
+}
+
+/// What may still go into an answer while it is put together.
+#[derive(Debug)]
+pub(crate) struct Left(pub(crate) usize);
+
+/// What a request may still have decompressed, and its turn to do so.
+#[derive(Debug)]
+pub(crate) struct Decoding {
+    pub(crate) left: u64,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Debug)]
@@ -74,6 +95,7 @@ impl Budget {
             records: part(permits(rest / 2)),
             others: part(permits(LEAST * ordinary)),
             large: part(1),
+            decoding: Arc::new(Semaphore::new(1)),
             ordinary,
             largest: config.max_frame_bytes,
         }
@@ -123,10 +145,70 @@ impl Budget {
         room
     }
 
+    /// The turn for an answer with one batch of any size that came in a frame, and `around` it
+    /// what else was asked for.
+    pub(crate) async fn for_large_batch(&self, around: usize) -> Room {
+        let mut room = self.for_large().await;
+        room.bytes = self.largest.saturating_add(AROUND_A_BATCH + around);
+        room
+    }
+
+    /// The turn to decode batches. While many want it, one that has waited long enough is to do
+    /// without.
+    pub(crate) async fn for_decoding(&self) -> Decoding {
+        let turn = Arc::clone(&self.decoding).acquire_owned();
+        match timeout(DECODING_WAIT, turn).await {
+            Ok(Ok(turn)) => Decoding {
+                left: DECODED,
+                _turn: Some(turn),
+            },
+            Ok(Err(_)) | Err(_) => Decoding::none(),
+        }
+    }
+
     /// As [`Budget::for_large`], unless others have the turn.
     pub(crate) fn try_large(&self) -> Option<Room> {
         let permit = Arc::clone(&self.large.free).try_acquire_owned().ok()?;
         Some(Room::new(Some(permit), &self.large, self.largest))
+    }
+}
+
+// === impl Left ===
+
+impl Left {
+    /// Room for one more element with strings of `bytes`, if it is left.
+    pub(crate) fn take(&mut self, bytes: usize) -> Option<()> {
+        // The strings stand in the answer, and once more in its frame.
+        let taken = ELEMENT_BYTES.saturating_add(bytes.saturating_mul(2));
+        self.0 = self.0.checked_sub(taken)?;
+        Some(())
+    }
+}
+
+// === impl Decoding ===
+
+impl Decoding {
+    /// Nothing may be decoded.
+    pub(crate) fn none() -> Self {
+        Self {
+            left: 0,
+            _turn: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_test() -> Self {
+        Self {
+            left: DECODED,
+            _turn: None,
+        }
+    }
+
+    /// Whether one more batch may be decoded, which then counts.
+    pub(crate) fn begin(&mut self) -> bool {
+        let left = self.left.checked_sub(BATCH_DECODED);
+        self.left = left.unwrap_or(0);
+        left.is_some()
     }
 }
 

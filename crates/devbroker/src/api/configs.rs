@@ -1,5 +1,7 @@
 //! DescribeConfigs: the settings of topics and of this node.
 
+use std::collections::HashMap;
+
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
@@ -9,6 +11,7 @@ use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use super::topic_configs::{self, Kind, Setting, Source};
 use super::{NODE_ID, text};
+use crate::budget::Left;
 use crate::node::Node;
 
 /// Kinds of resources (`ConfigResource.Type`).
@@ -24,19 +27,56 @@ struct Asked {
     synonyms: bool,
 }
 
-/// The settings of each resource asked for.
+/// The settings of each resource asked for, each once. `None` where the answer would take more than
+/// `most` bytes.
 pub(crate) fn handle(
     node: &Node,
     request: DescribeConfigsRequest,
     version: i16,
-) -> DescribeConfigsResponse {
+    most: usize,
+) -> Option<DescribeConfigsResponse> {
     let asked = Asked {
         version,
         synonyms: request.include_synonyms,
     };
-    let resources = request.resources.into_iter();
-    let results = resources.map(|resource| describe(node, asked, resource));
-    DescribeConfigsResponse::default().with_results(results.collect())
+    let mut left = Left(most);
+    let mut results = Vec::new();
+    for resource in once(request.resources) {
+        left.take(resource.resource_name.len())?;
+        let result = describe(node, asked, resource);
+        for config in &result.configs {
+            left.take(config.value.as_ref().map_or(0, |value| value.len()))?;
+            for synonym in &config.synonyms {
+                left.take(synonym.value.as_ref().map_or(0, |value| value.len()))?;
+            }
+        }
+        results.push(result);
+    }
+    Some(DescribeConfigsResponse::default().with_results(results))
+}
+
+/// Each resource once, with all the keys asked for of it.
+fn once(resources: Vec<DescribeConfigsResource>) -> Vec<DescribeConfigsResource> {
+    let mut at = HashMap::new();
+    let mut each: Vec<DescribeConfigsResource> = Vec::new();
+    for resource in resources {
+        let key = (resource.resource_type, resource.resource_name.clone());
+        let known = *at.entry(key).or_insert(each.len());
+        let Some(before) = each.get_mut(known) else {
+            each.push(resource);
+            continue;
+        };
+        // None stands for all of them.
+        before.configuration_keys = before
+            .configuration_keys
+            .take()
+            .zip(resource.configuration_keys)
+            .map(|(mut keys, more)| {
+                keys.extend(more);
+                keys
+            });
+    }
+    each
 }
 
 fn describe(node: &Node, asked: Asked, resource: DescribeConfigsResource) -> DescribeConfigsResult {

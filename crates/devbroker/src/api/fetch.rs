@@ -23,7 +23,8 @@ use crate::topics::Topic;
 /// Bytes of records in one answer, whatever the client asks for (Kafka's `fetch.max.bytes`).
 const MAX_BYTES: usize = 55 << 20;
 const MAX_WAIT_MS: i32 = 300_000;
-/// Topics and partitions of a request that may wait that long; one that takes more memory may not.
+/// Topics and partitions of a request that may wait that long. One that takes more memory may not,
+/// nor one whose frame does.
 const MAX_WAITING: usize = 1_000;
 /// How long a request for more than that waits.
 const SHORT_WAIT_MS: i32 = 100;
@@ -33,12 +34,13 @@ const AROUND_RECORDS: usize = 128;
 const IDS_FROM: i16 = 13;
 
 /// Answers once the wanted bytes are there or the wait is over, with the room that the answer
-/// takes. `reader` is this connection's bell.
+/// takes. `reader` is this connection's bell; one that `may_wait` keeps no room from others.
 pub(crate) async fn handle(
     node: &Node,
     reader: &Arc<Notify>,
     request: FetchRequest,
     version: i16,
+    may_wait: bool,
 ) -> (FetchResponse, Room) {
     if request.session_epoch > 0 {
         // It goes on with a session; none was ever given out.
@@ -46,10 +48,10 @@ pub(crate) async fn handle(
         let room = node.budget.small();
         return (FetchResponse::default().with_error_code(code), room);
     }
-    let longest = if elements(&request) > MAX_WAITING {
-        SHORT_WAIT_MS
-    } else {
+    let longest = if may_wait && elements(&request) <= MAX_WAITING {
         MAX_WAIT_MS
+    } else {
+        SHORT_WAIT_MS
     };
     let wait = u64::from(request.max_wait_ms.clamp(0, longest).unsigned_abs());
     let deadline = Instant::now() + Duration::from_millis(wait);
@@ -108,7 +110,7 @@ async fn read_within_budget(
     let room = if around + records <= ordinary {
         node.budget.for_records(ordinary).await
     } else {
-        node.budget.for_large().await
+        node.budget.for_large_batch(around).await
     };
     (read(&topics, request, version, 0), room)
 }

@@ -1,12 +1,12 @@
 //! OffsetCommit and OffsetFetch.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -18,6 +18,7 @@ use kafka_protocol::messages::{
 
 use super::groups::is_group_id;
 use super::{OK, text};
+use crate::budget::Left;
 use crate::groups::MAX_GROUPS;
 use crate::node::Node;
 use crate::offsets::{Committed, Place};
@@ -125,21 +126,40 @@ async fn store(
     }
 }
 
-/// What groups committed; -1 where they have not.
-pub(crate) fn fetch(node: &Node, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
+/// What groups committed, each group and partition once; -1 where they have not. `None` where the
+/// answer would take more than `most` bytes.
+pub(crate) fn fetch(
+    node: &Node,
+    request: OffsetFetchRequest,
+    version: i16,
+    most: usize,
+) -> Option<OffsetFetchResponse> {
+    let mut left = Left(most);
     let response = OffsetFetchResponse::default();
     if version >= GROUPS_FROM {
-        let groups = request.groups.into_iter();
-        return response.with_groups(groups.map(|group| fetch_group(node, group)).collect());
+        let mut groups: BTreeMap<GroupId, Wanted> = BTreeMap::new();
+        for group in request.groups {
+            let topics = group.topics.map(|topics| {
+                let topics = topics.into_iter();
+                once(topics.map(|topic| (topic.name, topic.partition_indexes)))
+            });
+            match groups.entry(group.group_id) {
+                Entry::Vacant(free) => {
+                    free.insert(topics);
+                }
+                Entry::Occupied(mut before) => merge(before.get_mut(), topics),
+            }
+        }
+        let groups = groups.into_iter();
+        let groups = groups.map(|(group, wanted)| fetch_group(node, group, wanted, &mut left));
+        return Some(response.with_groups(groups.collect::<Option<_>>()?));
     }
-    let group = &request.group_id;
     let wanted = request.topics.map(|topics| {
         let topics = topics.into_iter();
-        topics
-            .map(|topic| (topic.name, topic.partition_indexes))
-            .collect()
+        once(topics.map(|topic| (topic.name, topic.partition_indexes)))
     });
-    let topics = look_up(node, group, wanted).map(|(name, found)| {
+    let found = look_up(node, &request.group_id, wanted, &mut left)?;
+    let topics = found.into_iter().map(|(name, found)| {
         let partition = |(index, committed): (i32, Committed)| {
             let response = OffsetFetchResponsePartition::default()
                 .with_partition_index(index)
@@ -155,17 +175,17 @@ pub(crate) fn fetch(node: &Node, request: OffsetFetchRequest, version: i16) -> O
             .with_name(name)
             .with_partitions(found.into_iter().map(partition).collect())
     });
-    response.with_topics(topics.collect())
+    Some(response.with_topics(topics.collect()))
 }
 
-fn fetch_group(node: &Node, request: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
-    let wanted = request.topics.map(|topics| {
-        let topics = topics.into_iter();
-        topics
-            .map(|topic| (topic.name, topic.partition_indexes))
-            .collect()
-    });
-    let topics = look_up(node, &request.group_id, wanted).map(|(name, found)| {
+fn fetch_group(
+    node: &Node,
+    group: GroupId,
+    wanted: Wanted,
+    left: &mut Left,
+) -> Option<OffsetFetchResponseGroup> {
+    let found = look_up(node, &group, wanted, left)?;
+    let topics = found.into_iter().map(|(name, found)| {
         let partition = |(index, committed): (i32, Committed)| {
             OffsetFetchResponsePartitions::default()
                 .with_partition_index(index)
@@ -177,38 +197,62 @@ fn fetch_group(node: &Node, request: OffsetFetchRequestGroup) -> OffsetFetchResp
             .with_name(name)
             .with_partitions(found.into_iter().map(partition).collect())
     });
-    OffsetFetchResponseGroup::default()
-        .with_topics(topics.collect())
-        .with_group_id(request.group_id)
+    let topics = topics.collect();
+    Some(
+        OffsetFetchResponseGroup::default()
+            .with_topics(topics)
+            .with_group_id(group),
+    )
+}
+
+/// The partitions asked for, each once; `None` for all that the group has committed for.
+type Wanted = Option<BTreeMap<TopicName, BTreeSet<i32>>>;
+
+/// A topic, and what was committed for its partitions.
+type Found = (TopicName, Vec<(i32, Committed)>);
+
+fn once(topics: impl Iterator<Item = (TopicName, Vec<i32>)>) -> BTreeMap<TopicName, BTreeSet<i32>> {
+    let mut each = BTreeMap::<_, BTreeSet<i32>>::new();
+    for (name, indexes) in topics {
+        each.entry(name).or_default().extend(indexes);
+    }
+    each
+}
+
+fn merge(before: &mut Wanted, more: Wanted) {
+    let (Some(all), Some(more)) = (before.as_mut(), more) else {
+        *before = None;
+        return;
+    };
+    for (name, indexes) in more {
+        all.entry(name).or_default().extend(indexes);
+    }
 }
 
 /// What a group committed for the partitions wanted, or for all.
-fn look_up(
-    node: &Node,
-    group: &GroupId,
-    wanted: Option<Vec<(TopicName, Vec<i32>)>>,
-) -> impl Iterator<Item = (TopicName, Vec<(i32, Committed)>)> {
+fn look_up(node: &Node, group: &GroupId, wanted: Wanted, left: &mut Left) -> Option<Vec<Found>> {
     let wanted = wanted.unwrap_or_else(|| {
-        let mut all: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-        for (topic, partition) in node.offsets.places(group) {
-            all.entry(topic).or_default().push(partition);
-        }
-        let all = all.into_iter();
-        all.map(|(topic, all)| (TopicName(text(topic)), all))
-            .collect()
+        let places = node.offsets.places(group).into_iter();
+        once(places.map(|(topic, index)| (TopicName(text(topic)), vec![index])))
     });
-    wanted.into_iter().map(move |(name, indexes)| {
-        let find = |index: i32| {
-            let place = (name.to_string(), index);
+    left.take(group.len())?;
+    let mut topics = Vec::new();
+    for (name, indexes) in wanted {
+        left.take(name.len())?;
+        let mut place = (name.to_string(), 0);
+        let mut found = Vec::new();
+        for index in indexes {
+            place.1 = index;
             let none = || Committed {
                 offset: -1,
                 leader_epoch: -1,
                 metadata: String::new(),
             };
-            let committed = node.offsets.get(group, &place);
-            (index, committed.unwrap_or_else(none))
-        };
-        let found = indexes.into_iter().map(find).collect();
-        (name, found)
-    })
+            let committed = node.offsets.get(group, &place).unwrap_or_else(none);
+            left.take(committed.metadata.len())?;
+            found.push((index, committed));
+        }
+        topics.push((name, found));
+    }
+    Some(topics)
 }

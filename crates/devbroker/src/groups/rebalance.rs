@@ -8,6 +8,9 @@ use kafka_protocol::ResponseError;
 use super::member::{GroupState, JoinAnswer, Member, Millis, Reply, Step, SyncAnswer, Ticket};
 use super::state::Group;
 
+/// How soon, at least, a rebalance in which nobody joined is looked at again.
+const LEAST_WAIT: Millis = 1_000;
+
 impl Group {
     /// Lets time pass; returns when to come again.
     pub(super) fn tick(&mut self, now: Millis, replies: &mut Vec<Reply>) -> Option<Millis> {
@@ -149,30 +152,47 @@ impl Group {
         }
         let all_joined = self.members.values().all(|member| member.joining.is_some());
         let complete = all_joined && self.pending.is_empty() && now >= self.not_before;
-        if complete || now >= self.deadline {
-            self.put_out(|member| member.joining.is_none(), replies);
-            if self.members.is_empty() {
-                self.empty(now)
-            } else {
-                self.begin(now, replies)
-            }
+        if !complete && now < self.deadline {
+            return;
+        }
+        // A static one keeps its place until its session ends: it may only have been restarted.
+        self.put_out(
+            |member| member.joining.is_none() && member.instance_id.is_none(),
+            replies,
+        );
+        if self.members.is_empty() {
+            self.empty(now)
+        } else if let Some(leader) = self.choose_leader() {
+            self.begin(leader, now, replies)
+        } else {
+            let wait = self.rebalance_timeout().max(LEAST_WAIT);
+            self.deadline = now.saturating_add(wait);
         }
     }
 
-    fn begin(&mut self, now: Millis, replies: &mut Vec<Reply>) {
+    /// The leader before, or another one: who has joined. `None` where nobody has.
+    fn choose_leader(&self) -> Option<String> {
+        let joined = |id: &String| self.members.get(id).is_some_and(|it| it.joining.is_some());
+        let before = Some(&self.leader).filter(|id| joined(id));
+        before
+            .or_else(|| self.members.keys().find(|id| joined(id)))
+            .cloned()
+    }
+
+    fn begin(&mut self, leader: String, now: Millis, replies: &mut Vec<Reply>) {
         self.generation = next_generation(self.generation);
         self.protocol = self.choose_protocol();
-        if !self.members.contains_key(&self.leader) {
-            self.leader = self.members.keys().next().cloned().unwrap_or_default();
-        }
+        self.leader = leader;
         self.state = GroupState::CompletingRebalance;
         self.deadline = now.saturating_add(self.rebalance_timeout());
         let mut tickets = Vec::new();
         for (id, member) in &mut self.members {
-            member.seen = now;
             member.assignment = Bytes::new();
             member.synced = false;
-            tickets.extend(member.joining.take().map(|ticket| (id.clone(), ticket)));
+            if let Some(ticket) = member.joining.take() {
+                member.seen = now;
+                tickets.push((id.clone(), ticket));
+            }
         }
         for (id, ticket) in tickets {
             replies.push(Reply::Join(ticket, Ok(self.join_answer(&id))));

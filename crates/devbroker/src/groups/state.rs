@@ -2,7 +2,8 @@
 //!
 //! In: requests of members, with the time. Out: answers, at once or later under the ticket of the
 //! request that waits. It promises: each ticket is answered exactly once unless cancelled; a
-//! generation begins only when every member of it has joined; one that does not is out.
+//! generation begins when every member of it has joined or the time for that is over; one that has
+//! not joined is out then, a static one when its session ends.
 
 use std::collections::BTreeMap;
 
@@ -187,9 +188,7 @@ impl Group {
         self.members.insert(id, member);
         let first = self.state == GroupState::Empty;
         if self.state == GroupState::PreparingRebalance {
-            self.deadline = self
-                .deadline
-                .max(now.saturating_add(request.rebalance_timeout));
+            // The deadline stays: members that come and go would put it off for ever.
             if self.not_before > now {
                 let later = now.saturating_add(self.first_join_delay);
                 self.not_before = later.min(self.deadline);
@@ -302,7 +301,9 @@ impl Group {
         let ids: Vec<String> = self.members.keys().cloned().collect();
         for id in ids {
             if let Some(member) = self.members.get_mut(&id) {
-                member.seen = now;
+                if member.synced {
+                    member.seen = now;
+                }
                 let (ticket, assignment) = (member.syncing.take(), member.assignment.clone());
                 let answer = self.sync_answer(assignment);
                 replies.extend(ticket.map(|ticket| Reply::Sync(ticket, Ok(answer))));

@@ -10,8 +10,6 @@ use std::io::{self, BufReader, Read};
 
 use super::batch::{BatchHeader, Codec, HEADER_BYTES};
 
-/// Decompressed bytes that are walked in search of a record.
-const MAX_BYTES: u64 = 64 << 20;
 /// Decompressed bytes of one snappy block, which is decoded at once.
 const MAX_BLOCK_BYTES: usize = 32 << 20;
 /// Largest window a zstd frame may ask for, as a power of two.
@@ -21,27 +19,38 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 const XERIAL: &[u8] = b"\x82SNAPPY\x00";
 const XERIAL_HEADER_BYTES: usize = 16;
 
-/// The first record that is `wanted` by its offset and timestamp.
+/// The first record that is `wanted` by its offset and timestamp, among the first `left`
+/// decompressed bytes, from which those that were read are taken.
 pub(super) fn find(
     header: &BatchHeader,
     batch: &[u8],
+    left: &mut u64,
     wanted: impl Fn(i64, i64) -> bool,
 ) -> io::Result<Option<(i64, i64)>> {
     let body = batch
         .get(HEADER_BYTES..header.size)
         .ok_or_else(|| unsound("batch is cut short"))?;
     let plain: Box<dyn Read + '_> = match header.codec() {
-        Codec::None => Box::new(body),
-        Codec::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
-        Codec::Snappy => Box::new(Snappy::new(body)),
-        Codec::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(body)),
+        Codec::None => Box::new(Counted { from: body, left }),
+        Codec::Gzip => Box::new(Counted {
+            from: flate2::read::MultiGzDecoder::new(body),
+            left,
+        }),
+        Codec::Snappy => Box::new(Snappy::new(body, left)),
+        Codec::Lz4 => Box::new(Counted {
+            from: lz4_flex::frame::FrameDecoder::new(body),
+            left,
+        }),
         Codec::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(body)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
+            Box::new(Counted {
+                from: decoder,
+                left,
+            })
         }
     };
-    let mut plain = BufReader::new(plain.take(MAX_BYTES));
+    let mut plain = BufReader::new(plain);
     for _ in 0..header.record_count {
         let length = u64::try_from(varint(&mut plain)?).map_err(io::Error::other)?;
         let mut record = (&mut plain).take(length);
@@ -78,19 +87,36 @@ fn unsound(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-/// Snappy, in Java's blocks or as one.
+/// Ends where nothing is left to be read.
+struct Counted<'a, R> {
+    from: R,
+    left: &'a mut u64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = (&mut self.from).take(*self.left).read(buffer)?;
+        *self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+/// Snappy, in Java's blocks or as one. A block counts as soon as it is decoded, however much of it
+/// is read.
 struct Snappy<'a> {
     rest: &'a [u8],
+    left: &'a mut u64,
     in_blocks: bool,
     block: io::Cursor<Vec<u8>>,
 }
 
 impl<'a> Snappy<'a> {
-    fn new(body: &'a [u8]) -> Self {
+    fn new(body: &'a [u8], left: &'a mut u64) -> Self {
         let blocks = body.get(XERIAL_HEADER_BYTES..);
         let blocks = blocks.filter(|_| body.starts_with(XERIAL));
         Self {
             rest: blocks.unwrap_or(body),
+            left,
             in_blocks: blocks.is_some(),
             block: io::Cursor::default(),
         }
@@ -115,6 +141,10 @@ impl<'a> Snappy<'a> {
         if size > MAX_BLOCK_BYTES {
             return Err(unsound("snappy block is too large"));
         }
+        *self.left = self
+            .left
+            .checked_sub(size as u64)
+            .ok_or_else(|| unsound("snappy block is larger than what may still be read"))?;
         let plain = snap::raw::Decoder::new().decompress_vec(compressed);
         self.block = io::Cursor::new(plain.map_err(io::Error::other)?);
         Ok(())
@@ -138,7 +168,16 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::budget::DECODED;
     use crate::log::batch::tests::batch;
+
+    fn look(
+        header: &BatchHeader,
+        bytes: &[u8],
+        wanted: impl Fn(i64, i64) -> bool,
+    ) -> io::Result<Option<(i64, i64)>> {
+        find(header, bytes, &mut DECODED.clone(), wanted)
+    }
 
     /// Records without key, headers and value but for `padding` zeroes, from these times on.
     fn records(base: i64, times: &[i64], padding: usize) -> Vec<u8> {
@@ -204,10 +243,10 @@ mod tests {
                 (1_006, Some((3, 1_010))),
                 (1_011, None),
             ] {
-                let found = find(&header, &bytes, |_, at| at >= time).unwrap();
+                let found = look(&header, &bytes, |_, at| at >= time).unwrap();
                 assert_eq!(found, expected, "codec {codec}, time {time}");
             }
-            let later = find(&header, &bytes, |offset, _| offset >= 2).unwrap();
+            let later = look(&header, &bytes, |offset, _| offset >= 2).unwrap();
             assert_eq!(later, Some((2, 900)));
         }
     }
@@ -226,18 +265,18 @@ mod tests {
         let mut bytes = batch((-1, -1, -1), 4, TIMES[0], &framed);
         bytes[22] = 2;
         let header = BatchHeader::parse(&bytes).unwrap();
-        let found = find(&header, &bytes, |_, at| at >= 1_006).unwrap();
+        let found = look(&header, &bytes, |_, at| at >= 1_006).unwrap();
         assert_eq!(found, Some((3, 1_010)));
     }
 
     #[test]
     fn what_unfolds_to_too_much_or_to_nothing_is_an_error() {
-        let large = usize::try_from(MAX_BYTES).unwrap();
+        let large = usize::try_from(DECODED).unwrap();
         for codec in 1..=4 {
             let body = records(0, &[0, 5], large);
             let (header, bytes) = of(codec, 0, &body, 2);
             assert!(
-                find(&header, &bytes, |_, at| at >= 5).is_err(),
+                look(&header, &bytes, |_, at| at >= 5).is_err(),
                 "codec {codec}"
             );
             let (header, mut bytes) = of(codec, 0, &records(0, &[0, 5], 9), 2);
@@ -245,7 +284,7 @@ mod tests {
                 *byte ^= 0x55;
             }
             assert!(
-                find(&header, &bytes, |_, at| at >= 5).is_err(),
+                look(&header, &bytes, |_, at| at >= 5).is_err(),
                 "codec {codec}"
             );
         }

@@ -18,9 +18,10 @@ use crate::node::Node;
 
 /// A connection that asks for nothing this long is closed (Kafka's `connections.max.idle.ms`).
 const IDLE: Duration = Duration::from_secs(600);
-/// Of a frame with room of its own, so much must come for the client to count as live.
+/// Of a frame or answer with room of its own, so much must come or go for the client to count as
+/// live.
 const STEP: usize = 256 << 10;
-/// The same for a frame that is alone with its size, while others wait for their turn.
+/// The same for one that is alone with its size, while others wait for their turn.
 const LARGE_STEP: usize = 1 << 20;
 
 /// One client's connection.
@@ -85,14 +86,22 @@ impl Connection {
                 () = incoming.closed(), if waits => None,
             };
             if let Some((answer, room)) = answer {
-                let mut rest = &answer[..];
-                while !rest.is_empty() {
-                    let written = step(&room, incoming.write(rest)).await?;
-                    rest = &rest[written..];
+                // Not a few bytes now and then: a reader that is too slow is cut as well.
+                for part in answer.chunks(self.step_bytes(answer.len())) {
+                    step(&room, incoming.write(part)).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// What must come or go in one step of a frame or answer of `length` bytes.
+    fn step_bytes(&self, length: usize) -> usize {
+        if length > self.node.budget.ordinary() {
+            LARGE_STEP
+        } else {
+            STEP
+        }
     }
 
     /// Reads a frame's bytes; a large one has to get room first, and begins before that.
@@ -116,7 +125,7 @@ impl Connection {
         }
         let room = budget.for_request(length).await;
         frame.reserve(length - first);
-        let step_bytes = if is_large { LARGE_STEP } else { STEP };
+        let step_bytes = self.step_bytes(length);
         while frame.len() < length {
             let next = length.min(frame.len() + step_bytes);
             step(&room, incoming.fill(&mut frame, next)).await?;

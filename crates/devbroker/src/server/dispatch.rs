@@ -4,6 +4,7 @@
 //! panic or an outsized allocation; each version advertised can be answered.
 
 mod handed;
+mod measured;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +20,10 @@ use tokio::sync::Notify;
 use super::shape::{self, ShapeError};
 use super::versions::{APIS, about_versions, api_versions};
 use crate::api::{
-    cluster, configs, delete_records, fetch, groups, init_producer, list_offsets, metadata,
-    next_groups, offsets, produce, tools, topics,
+    cluster, configs, delete_records, fetch, groups, init_producer, metadata, next_groups, offsets,
+    produce, tools, topics,
 };
-use crate::budget::Room;
+use crate::budget::{Room, SMALL};
 use crate::node::Node;
 use crate::topics::Change;
 
@@ -137,6 +138,9 @@ impl Request<'_> {
             ApiKey::OffsetCommit => self.commit().await,
             ApiKey::DeleteRecords => self.delete_records().await,
             ApiKey::CreateTopics => self.change_topics(topics::create).await,
+            ApiKey::ListOffsets => self.list_offsets().await,
+            ApiKey::DescribeConfigs => self.measured(configs::handle).await,
+            ApiKey::OffsetFetch => self.measured(offsets::fetch).await,
             ApiKey::DeleteTopics => self.change_topics(topics::delete).await,
             ApiKey::Heartbeat
             | ApiKey::LeaveGroup
@@ -152,6 +156,11 @@ impl Request<'_> {
                 self.answer_at_once(room)
             }
         }
+    }
+
+    /// Whether its frame takes nothing that others may wait for.
+    fn is_small(&self) -> bool {
+        self.room.bytes() <= SMALL
     }
 
     fn small_room(&self) -> Room {
@@ -212,7 +221,9 @@ impl Request<'_> {
 
     async fn fetch(mut self, bell: &Arc<Notify>) -> Answer {
         let request = self.body()?;
-        let (response, room) = fetch::handle(self.node, bell, request, self.version).await;
+        let may_wait = self.is_small();
+        let (response, room) =
+            fetch::handle(self.node, bell, request, self.version, may_wait).await;
         self.encode(&response, room)
     }
 
@@ -269,10 +280,6 @@ impl Request<'_> {
                 let request: ApiVersionsRequest = self.body()?;
                 self.encode(&about_versions(&request, version), room)
             }
-            ApiKey::ListOffsets => {
-                let request = self.body()?;
-                self.encode(&list_offsets::handle(node, request, version), room)
-            }
             ApiKey::Metadata => {
                 let request = self.body()?;
                 self.encode(&metadata::handle(node, request, version), room)
@@ -280,10 +287,6 @@ impl Request<'_> {
             ApiKey::FindCoordinator => {
                 let request = self.body()?;
                 self.encode(&cluster::find_coordinator(node, request, version), room)
-            }
-            ApiKey::DescribeConfigs => {
-                let request = self.body()?;
-                self.encode(&configs::handle(node, request, version), room)
             }
             ApiKey::DescribeCluster => {
                 let request = self.body()?;
@@ -311,10 +314,6 @@ impl Request<'_> {
             ApiKey::LeaveGroup => {
                 let request = self.body()?;
                 self.encode(&groups::leave(node, &request, version), room)
-            }
-            ApiKey::OffsetFetch => {
-                let request = self.body()?;
-                self.encode(&offsets::fetch(node, request, version), room)
             }
             ApiKey::ListGroups => {
                 let request = self.body()?;

@@ -63,12 +63,9 @@ impl Incoming {
         Ok(())
     }
 
-    /// Writes some of `bytes`, and says how many.
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.socket.write(bytes).await? {
-            0 => Err(io::ErrorKind::WriteZero.into()),
-            written => Ok(written),
-        }
+    /// Writes all of `bytes`.
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket.write_all(bytes).await
     }
 
     /// Returns when the client has closed, or its connection broke.

@@ -158,6 +158,89 @@ fn a_slow_reader_gets_its_answer_and_one_that_stops_is_cut() {
     let _free = served(address);
 }
 
+/// Frames that take room of their own, of requests that wait for records for minutes.
+#[test]
+fn large_frames_that_wait_keep_no_room_from_others() {
+    let broker = Broker::start(impatient()).unwrap();
+    let address = broker.address();
+    create(address, TOPIC, PARTITIONS, &[]);
+    let long = StrBytes::from_string("n".repeat(30_000));
+    let nothing = FetchTopic::default().with_topic(TopicName(long));
+    let partition = FetchPartition::default().with_partition_max_bytes(i32::MAX);
+    let waited_for = FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_static_str(TOPIC)))
+        .with_partitions(vec![partition.with_partition(11)]);
+    let mut topics = vec![nothing; 30];
+    topics.push(waited_for);
+    let request = FetchRequest::default()
+        .with_max_wait_ms(300_000)
+        .with_min_bytes(i32::MAX)
+        .with_max_bytes(i32::MAX)
+        .with_topics(topics);
+    let bytes = frame(4, &request);
+    let waiting: Vec<_> = (0..40)
+        .map(|_| {
+            let bytes = bytes.clone();
+            thread::spawn(move || {
+                let mut wire = Wire::connect(address);
+                wire.0.write_all(&bytes).unwrap();
+                wire.receive().unwrap();
+            })
+        })
+        .collect();
+    let began = Instant::now();
+    load(address, TOPIC, 8);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    for waiting in waiting {
+        waiting.join().unwrap();
+    }
+}
+
+/// The largest batch that fits into a frame is larger than an answer of that size.
+#[test]
+fn the_largest_batch_that_comes_in_also_goes_out() {
+    let limit = 2 << 20;
+    let config = BrokerConfig {
+        max_frame_bytes: limit,
+        max_buffered_bytes: limit,
+        max_message_bytes: 64 << 10,
+        ..BrokerConfig::default()
+    };
+    let broker = Broker::start(config).unwrap();
+    let address = broker.address();
+    create(
+        address,
+        TOPIC,
+        PARTITIONS,
+        &[("max.message.bytes", "4000000")],
+    );
+    let produce = |padding: usize| {
+        let mut records = batch(-1, -1);
+        records.resize(records.len() + padding, 0);
+        let length = i32::try_from(records.len() - 12).unwrap();
+        records[8..12].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c::crc32c(&records[21..]);
+        records[17..21].copy_from_slice(&crc.to_be_bytes());
+        let data = PartitionProduceData::default().with_records(Some(records.into()));
+        let topic = TopicProduceData::default()
+            .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
+            .with_partition_data(vec![data]);
+        ProduceRequest::default()
+            .with_transactional_id(None)
+            .with_acks(-1)
+            .with_topic_data(vec![topic])
+    };
+    let around = frame(8, &produce(0)).len() - 4;
+    let request = produce(limit - around);
+    assert_eq!(frame(8, &request).len() - 4, limit);
+    let mut wire = Wire::connect(address);
+    let answer = wire.call(8, &request);
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    wire.0.write_all(&fetch_all(TOPIC, 0)).unwrap();
+    let answer = wire.receive().unwrap();
+    assert!(answer.len() > limit, "{}", answer.len());
+}
+
 /// A connection, as soon as there is a free one.
 fn served(address: SocketAddr) -> Wire {
     let began = Instant::now();

@@ -6,6 +6,7 @@
 )]
 
 mod attack;
+mod bounds;
 mod ceiling;
 mod child;
 mod client;

@@ -459,3 +459,90 @@ fn a_group_that_lost_its_members_still_knows_that_it_had_some() {
     );
     assert_eq!(group.may_commit("", None, -1, SESSION + 1), Ok(()));
 }
+
+/// A session that outlasts a rebalance.
+const LONG_SESSION: Millis = 5 * REBALANCE;
+
+/// Joins with a long session, under the id if it has none yet.
+fn join(group: &mut Group, who: (&str, Option<&str>, &str), now: Millis) -> Vec<Reply> {
+    let (member_id, instance_id, new_id) = who;
+    let mut wish = request(member_id, instance_id);
+    wish.session_timeout = LONG_SESSION;
+    wish.id_required = false;
+    let mut replies = Vec::new();
+    let ticket = 100 + now;
+    let step = group.join(&wish, new_id.to_owned(), ticket, now, &mut replies);
+    assert_eq!(step, Step::Wait);
+    replies
+}
+
+#[test]
+fn a_static_member_that_is_late_keeps_its_place_until_its_session_ends() {
+    let mut group = Group::new(0);
+    join(&mut group, ("", Some("i"), "static"), 0);
+    assert_eq!(group.leader, "static");
+    group.sync(sync("static", 1), 1, 0, &mut Vec::new());
+    // Another one calls it, and it does not come.
+    join(&mut group, ("", None, "other"), 10);
+    let mut replies = Vec::new();
+    group.tick(10 + REBALANCE, &mut replies);
+    let [Reply::Join(110, Ok(answer))] = &replies[..] else {
+        panic!("{replies:?}");
+    };
+    assert_eq!((answer.generation, answer.leader.as_str()), (2, "other"));
+    assert_eq!(answer.members.len(), 2, "{answer:?}");
+    let mut assigns = sync("other", 2);
+    assigns.instance_id = None;
+    group.sync(assigns, 2, 10 + REBALANCE, &mut Vec::new());
+    group.tick(LONG_SESSION - 1, &mut Vec::new());
+    assert_eq!((group.members.len(), group.state), (2, GroupState::Stable));
+    group.tick(LONG_SESSION, &mut Vec::new());
+    assert_eq!(group.members.keys().collect::<Vec<_>>(), ["other"]);
+    assert_eq!(group.state, GroupState::PreparingRebalance);
+}
+
+#[test]
+fn a_rebalance_in_which_nobody_joined_waits_for_the_static_members_it_has() {
+    let called = || {
+        let mut group = Group::new(0);
+        join(&mut group, ("", Some("i"), "static"), 0);
+        group.sync(sync("static", 1), 1, 0, &mut Vec::new());
+        join(&mut group, ("", None, "other"), 10);
+        group.cancel(110, 10);
+        let next = group.tick(10 + REBALANCE, &mut Vec::new());
+        assert_eq!(group.members.keys().collect::<Vec<_>>(), ["static"]);
+        assert_eq!(group.state, GroupState::PreparingRebalance);
+        assert_eq!(next, Some(10 + 2 * REBALANCE));
+        group
+    };
+    let mut group = called();
+    let replies = join(&mut group, ("static", Some("i"), ""), 1_500);
+    assert!(matches!(&replies[..], [Reply::Join(_, Ok(_))]));
+    let mut group = called();
+    let mut now = 10 + REBALANCE;
+    while let Some(next) = group.tick(now, &mut Vec::new()) {
+        assert!(next > now && next <= LONG_SESSION, "{next}");
+        now = next;
+    }
+    assert_eq!((now, group.state), (LONG_SESSION, GroupState::Empty));
+}
+
+#[test]
+fn members_that_come_and_go_do_not_put_off_a_rebalance() {
+    let mut group = Group::new(0);
+    join(&mut group, ("", None, "first"), 0);
+    group.tick(0, &mut Vec::new());
+    // The first is alive and does not join again; the second waits for it.
+    join(&mut group, ("", None, "second"), 10);
+    let mut now = 10;
+    let mut replies = Vec::new();
+    while replies.is_empty() && now < 3 * REBALANCE {
+        now += REBALANCE / 4;
+        replies = join(&mut group, ("", None, &format!("loops {now}")), now);
+        group.cancel(100 + now, now);
+        group.tick(now, &mut replies);
+    }
+    assert_eq!(now, 10 + REBALANCE);
+    let second = |reply: &Reply| matches!(reply, Reply::Join(110, Ok(_)));
+    assert!(replies.iter().any(second), "{replies:?}");
+}
