@@ -27,7 +27,7 @@ enum Kind {
 }
 
 /// Kafka's names and bounds: <https://kafka.apache.org/documentation/#topicconfigs>. Those that
-/// say when something reaches the disk are kept and have no effect.
+/// say when something reaches the disk, or concern replicas, are kept and have no effect.
 const KNOWN: [(&str, Kind); 18] = [
     ("cleanup.policy", Kind::Only("delete")),
     ("compression.type", Kind::Only("producer")),
@@ -121,11 +121,6 @@ impl TopicSettings {
         let bytes = self.number("segment.bytes").unwrap_or(default_bytes);
         let ms = self.number("segment.ms").unwrap_or(DEFAULT_SEGMENT_MS);
         (bytes, ms)
-    }
-
-    /// Replicas that a producer with acks=all wants to have each record; there is one.
-    pub(crate) fn min_insync_replicas(&self) -> i32 {
-        self.number("min.insync.replicas").unwrap_or(1)
     }
 
     /// The times (ms) that a record may have at the time `now`.

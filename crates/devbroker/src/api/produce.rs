@@ -57,7 +57,6 @@ pub(crate) async fn handle(
     let refused = refuse_whole(&request);
     let asked = Asked {
         version,
-        acks: request.acks,
         now: files::millis(SystemTime::now()),
     };
     let ids = request.topic_data.iter().map(|data| data.topic_id);
@@ -145,7 +144,6 @@ impl From<&Refused> for Refusal {
 #[derive(Clone, Copy)]
 struct Asked {
     version: i16,
-    acks: i16,
     /// In ms.
     now: i64,
 }
@@ -180,21 +178,13 @@ fn append(
     ))
 }
 
-/// Refuses what the topic's own settings do.
+/// Refuses what the topic's own settings do. Not `min.insync.replicas`: with one copy that is one,
+/// whatever is set, in Kafka as well.
 fn check_settings(
     settings: &TopicSettings,
     header: &BatchHeader,
     asked: Asked,
 ) -> Result<(), Refusal> {
-    let least = settings.min_insync_replicas();
-    if asked.acks == -1 && least > 1 {
-        return Err(Refusal {
-            code: ResponseError::NotEnoughReplicas,
-            message: format!(
-                "min.insync.replicas is {least}, and the embedded log is one node: give the topic 1"
-            ),
-        });
-    }
     let allowed = settings.timestamps(asked.now);
     // The header has the first record's and the latest; -1 is a record without one.
     let times = [header.base_timestamp, header.max_timestamp];

@@ -92,7 +92,12 @@ fn a_full_disk_refuses_loses_nothing_and_goes_on_with_space() {
     let address = broker.address.to_string();
     create(&address, TOPIC, PARTITIONS, &[]);
     create(&address, RAW, PARTITIONS, &[]);
-    let sender = Sender::to(&address, TOPIC, &[("delivery.timeout.ms", "55000")]);
+    // What does not compress finds little room behind what is there.
+    let settings = [
+        ("delivery.timeout.ms", "55000"),
+        ("compression.type", "none"),
+    ];
+    let sender = Sender::to(&address, TOPIC, &settings);
     sender.send_all(0..1_200);
     let mut wire = Wire::connect(broker.address);
     assert_eq!(commit(&mut wire, 50), 0);
@@ -118,7 +123,9 @@ fn a_full_disk_refuses_loses_nothing_and_goes_on_with_space() {
         sender.send(number);
     }
     assert_eq!(produce(&mut wire, 0), refused);
-    assert_eq!(sender.delivered.0.lock().unwrap().len(), 1_200);
+    // Some found room behind the records that are there; the others wait.
+    let delivered = sender.delivered.0.lock().unwrap().len();
+    assert!((1_200..6_000).contains(&delivered), "{delivered} delivered");
 
     fs::remove_file(filler).unwrap();
     let delivered = sender.flush();
