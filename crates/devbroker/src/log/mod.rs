@@ -33,7 +33,6 @@ use self::producer_state::{ProducerStates, Verdict};
 use self::reservation::Reservation;
 use self::segment::Segment;
 use crate::error::{BrokerError, Damage};
-use crate::files;
 
 pub(crate) use self::partition::Partition;
 pub(crate) use self::read::ReadError;
@@ -148,7 +147,7 @@ impl PartitionLog {
         }
     }
 
-    /// Creates the folder and an empty log in it. What a creation left there that never came to
+    /// Creates the folder, whose own entry the caller syncs, and an empty log in it. What a creation left there that never came to
     /// its end is replaced; a folder with records is refused.
     pub(crate) fn create(dir: &Path, options: LogOptions) -> Result<Self, BrokerError> {
         if dir.exists() {
@@ -160,8 +159,7 @@ impl PartitionLog {
         }
         fs::create_dir_all(dir).map_err(BrokerError::file("create directory", dir))?;
         let first = Segment::create(dir, 0).map_err(BrokerError::file("create segment in", dir))?;
-        files::sync_dir(dir).map_err(BrokerError::file("sync", dir))?;
-        files::sync_parent(dir).map_err(BrokerError::file("sync directory of", dir))?;
+        // Syncs the folder, too.
         let reservation = Reservation::create(dir, options.reservation_step)
             .map_err(BrokerError::file("reserve offsets in", dir))?;
         Ok(Self {

@@ -536,7 +536,7 @@ fn records_without_a_time_make_a_segment_young_again() {
     let log = PartitionLog::create(&dir.path().join("p"), options()).unwrap();
     for mut log in [log, PartitionLog::in_memory(options())] {
         let made = log.spans()[0].newest;
-        let is_later = || files::millis(std::time::SystemTime::now()) > made;
+        let is_later = || crate::files::millis(std::time::SystemTime::now()) > made;
         while !is_later() {
             std::thread::yield_now();
         }

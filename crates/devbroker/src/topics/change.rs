@@ -126,6 +126,10 @@ impl Change<'_> {
             };
             logs.push(Arc::new(Partition::new(log)));
         }
+        if let Some(root) = self.topics.dir.as_ref().map(|dir| dir.join("partitions")) {
+            // One for all of them, before the topic is listed.
+            files::sync_dir(&root).map_err(BrokerError::file("sync", root))?;
+        }
         Ok(logs)
     }
 
