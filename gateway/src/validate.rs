@@ -1,9 +1,10 @@
 //! Step 3 of the walk: what is a record, and where does it go.
 //!
 //! In: a submission. Out: each of its records as a [`Record`] that goes into the log, or [`Refused`];
-//! every one is exactly one of the two, under its place. Promises: what passes keeps to every limit of the contract, names only destinations that
-//! exist, carries no field that the gateway sets, and has an id; the payload is never touched. A
-//! refusal names the field, its length, the limit and the way out.
+//! every one is exactly one of the two, under its place. Promises: what passes keeps to every limit of
+//! the contract, names only destinations that exist, carries no field that the gateway sets, and has
+//! an id; the payload is never touched. A refusal names the field, its length, the limit and the way
+//! out.
 
 use crate::admit::Submission;
 use crate::settings::{GatewaySettings, MissingId};

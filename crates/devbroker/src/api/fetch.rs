@@ -245,6 +245,8 @@ fn read_partition(
         Err(ReadError::OutOfRange) => refused(ResponseError::OffsetOutOfRange)
             .with_high_watermark(log.high_watermark())
             .with_log_start_offset(log.start()),
+        // Held by a request that came before the deletion.
+        Err(ReadError::Deleted) => refused(ResponseError::UnknownTopicOrPartition),
         Err(ReadError::Io(error)) => {
             tracing::error!(%error, "log could not be read");
             refused(ResponseError::KafkaStorageError)

@@ -147,8 +147,8 @@ impl PartitionLog {
         }
     }
 
-    /// Creates the folder, whose own entry the caller syncs, and an empty log in it. What a creation left there that never came to
-    /// its end is replaced; a folder with records is refused.
+    /// Creates the folder, whose own entry the caller syncs, and an empty log in it. What a creation
+    /// left there that never came to its end is replaced; a folder with records is refused.
     pub(crate) fn create(dir: &Path, options: LogOptions) -> Result<Self, BrokerError> {
         if dir.exists() {
             if holds_records(dir).map_err(BrokerError::file("list", dir))? {

@@ -12,6 +12,9 @@ use super::{PartitionLog, segment};
 pub(crate) enum ReadError {
     #[error("offset is outside the log")]
     OutOfRange,
+    /// Under its names there may be the files of a topic made anew.
+    #[error("topic is deleted")]
+    Deleted,
     #[error("read failed")]
     Io(#[from] io::Error),
 }
@@ -25,7 +28,9 @@ impl PartitionLog {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<Bytes, ReadError> {
-        self.refuse_deleted()?;
+        if self.deleted {
+            return Err(ReadError::Deleted);
+        }
         if offset < self.start() || offset > self.end {
             return Err(ReadError::OutOfRange);
         }
@@ -54,7 +59,9 @@ impl PartitionLog {
 
     /// About how many bytes a reader at `offset` could get.
     pub(crate) fn readable(&self, offset: i64) -> Result<u64, ReadError> {
-        self.refuse_deleted()?;
+        if self.deleted {
+            return Err(ReadError::Deleted);
+        }
         if offset < self.start() || offset > self.end {
             return Err(ReadError::OutOfRange);
         }
@@ -71,14 +78,6 @@ impl PartitionLog {
             .map(|segment| segment.size)
             .sum();
         Ok(stored - position)
-    }
-
-    /// Under its names there may be the files of a topic made anew.
-    fn refuse_deleted(&self) -> Result<(), ReadError> {
-        if self.deleted {
-            return Err(io::Error::other("the topic is deleted").into());
-        }
-        Ok(())
     }
 
     /// Index of the segment and position in it of the first batch at or behind `offset`.

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{BrokerConfig, Storage};
-use crate::log::Retention;
 use crate::log::batch::{self, tests::batch};
+use crate::log::{ReadError, Retention};
 use crate::offsets::Committed;
 use crate::topics::TopicSettings;
 
@@ -192,8 +192,10 @@ fn a_topic_that_is_deleted_meanwhile_and_made_anew_is_left_alone() {
     create(&node, &[]);
     assert!(old.raise_start(10).is_err());
     // Nor does whoever still holds the old one read the new one's files.
-    assert!(old.log().read(0, 1_000, true).is_err());
-    assert!(old.log().readable(0).is_err(), "a waiting reader is told");
+    let read = old.log().read(0, 1_000, true);
+    assert!(matches!(read, Err(ReadError::Deleted)), "{read:?}");
+    let told = old.log().readable(0);
+    assert!(matches!(told, Err(ReadError::Deleted)), "{told:?}");
     assert!(!dir.path().join("partitions/t-0/start").exists());
 }
 

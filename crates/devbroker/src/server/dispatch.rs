@@ -43,6 +43,8 @@ pub(super) enum RequestError {
     Decode { what: &'static str, detail: String },
     #[error("answer cannot be encoded: {detail}")]
     Encode { detail: String },
+    #[error("the answer's own task ended early: {detail}")]
+    Unfinished { detail: String },
     #[error("the connection was to be cut")]
     Cut,
     #[error("no room for an answer of {size} bytes")]
@@ -107,6 +109,16 @@ pub(super) async fn answer(
         None => request.answer(bell, peer).await,
         Some(act) => request.handed(act, bell, peer).await,
     }
+}
+
+/// On a thread of its own: for what waits for the disk, or takes long.
+async fn apart<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, RequestError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| RequestError::Unfinished {
+        detail: error.to_string(),
+    })
 }
 
 fn is_supported(api: ApiKey, version: i16) -> bool {
@@ -264,12 +276,8 @@ impl Request<'_> {
         let turn = self.node.topics.turn().await;
         let room = self.node.budget.for_other().await;
         let (node, version) = (Arc::clone(self.node), self.version);
-        let changed = tokio::task::spawn_blocking(move || {
-            answer(&node, &node.topics.change(&turn), request, version)
-        });
-        let response = changed.await.map_err(|error| RequestError::Encode {
-            detail: error.to_string(),
-        })?;
+        let change = move || answer(&node, &node.topics.change(&turn), request, version);
+        let response = apart(change).await?;
         self.encode(&response, room)
     }
 

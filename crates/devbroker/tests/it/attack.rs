@@ -10,10 +10,9 @@ use cloudsync_devbroker::{Broker, BrokerConfig};
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
     ApiVersionsRequest, DescribeGroupsRequest, FetchRequest, GroupId, JoinGroupRequest,
-    LeaveGroupRequest, MetadataRequest, ProduceRequest, TopicName,
+    LeaveGroupRequest, MetadataRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::Consumer;
@@ -26,7 +25,7 @@ use crate::client::{
     LIMIT, PARTITIONS, Sender, TOPIC, assert_once, consumer, create, read_all, run, try_create,
 };
 use crate::robustness::batch;
-use crate::wire::{Wire, frame};
+use crate::wire::{Wire, frame, produce};
 
 /// Time for what must come at once, on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -107,14 +106,7 @@ fn frames_that_stall_cost_others_seconds_at_most() {
     load(address, TOPIC, 16);
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     // A large frame gets its turn as well, and what is wrong with it is said.
-    let data = PartitionProduceData::default().with_records(Some(vec![0; 4 << 20].into()));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_partition_data(vec![data]);
-    let request = ProduceRequest::default()
-        .with_transactional_id(None)
-        .with_acks(-1)
-        .with_topic_data(vec![topic]);
+    let request = produce(TOPIC, 0, -1, vec![0; 4 << 20]);
     let answer = Wire::connect(address).call(8, &request);
     let code = answer.responses[0].partition_responses[0].error_code;
     assert_ne!(code, 0);
@@ -221,14 +213,7 @@ fn the_largest_batch_that_comes_in_also_goes_out() {
         records[8..12].copy_from_slice(&length.to_be_bytes());
         let crc = crc32c::crc32c(&records[21..]);
         records[17..21].copy_from_slice(&crc.to_be_bytes());
-        let data = PartitionProduceData::default().with_records(Some(records.into()));
-        let topic = TopicProduceData::default()
-            .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-            .with_partition_data(vec![data]);
-        ProduceRequest::default()
-            .with_transactional_id(None)
-            .with_acks(-1)
-            .with_topic_data(vec![topic])
+        produce(TOPIC, 0, -1, records)
     };
     let around = frame(8, &produce(0)).len() - 4;
     let request = produce(limit - around);
@@ -321,16 +306,7 @@ fn what_was_sent_before_the_client_went_is_stored() {
     create(address, TOPIC, PARTITIONS, &[]);
     let mut wire = Wire::connect(address);
     wire.0.write_all(&fetch_all(TOPIC, 0)).unwrap();
-    let data = PartitionProduceData::default()
-        .with_index(1)
-        .with_records(Some(batch(-1, -1).into()));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_partition_data(vec![data]);
-    let request = ProduceRequest::default()
-        .with_transactional_id(None)
-        .with_acks(0)
-        .with_topic_data(vec![topic]);
+    let request = produce(TOPIC, 1, 0, batch(-1, -1));
     wire.0.write_all(&frame(8, &request).repeat(300)).unwrap();
     drop(wire);
     let began = Instant::now();

@@ -9,8 +9,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{GroupId, OffsetCommitRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{GroupId, OffsetCommitRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
@@ -21,7 +20,7 @@ use crate::client::{
     LIMIT, PARTITIONS, Sender, TOPIC, assert_once, consumer, create, read_all, try_create,
 };
 use crate::robustness::batch;
-use crate::wire::Wire;
+use crate::wire::{self, Wire};
 
 const MEBIBYTES: u32 = 16;
 /// For batches that are no records of the good client.
@@ -29,16 +28,7 @@ const RAW: &str = "raw";
 
 /// The code of the answer to one batch for a partition.
 fn produce(wire: &mut Wire, partition: i32) -> i16 {
-    let data = PartitionProduceData::default()
-        .with_index(partition)
-        .with_records(Some(batch(-1, -1).into()));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str(RAW)))
-        .with_partition_data(vec![data]);
-    let request = ProduceRequest::default()
-        .with_transactional_id(None)
-        .with_acks(-1)
-        .with_topic_data(vec![topic]);
+    let request = wire::produce(RAW, partition, -1, batch(-1, -1));
     wire.call(8, &request).responses[0].partition_responses[0].error_code
 }
 

@@ -4,20 +4,17 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::time::Duration;
 
-use bytes::Bytes;
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
-    ApiVersionsRequest, InitProducerIdRequest, MetadataRequest, ProduceRequest, TopicName,
-    TransactionalId,
+    ApiVersionsRequest, InitProducerIdRequest, MetadataRequest, TransactionalId,
 };
 use kafka_protocol::protocol::StrBytes;
 use rdkafka::producer::Producer;
 use tokio::time::Instant;
 
 use crate::client::{PARTITIONS, Sender, TOPIC, assert_once, config, create, in_memory, read_all};
-use crate::wire::{Wire, frame};
+use crate::wire::{self, Wire, frame};
 
 #[test]
 fn garbage_and_stalled_connections_do_not_hurt_a_good_client() {
@@ -100,14 +97,7 @@ fn frames_beyond_the_limit_and_connections_beyond_the_cap_are_closed() {
 }
 
 fn produce(wire: &mut Wire, acks: i16, records: &[u8]) -> (i16, i64) {
-    let data = PartitionProduceData::default().with_records(Some(Bytes::copy_from_slice(records)));
-    let topic = TopicProduceData::default()
-        .with_name(TopicName(StrBytes::from_static_str(TOPIC)))
-        .with_partition_data(vec![data]);
-    let request = ProduceRequest::default()
-        .with_transactional_id(None)
-        .with_acks(acks)
-        .with_topic_data(vec![topic]);
+    let request = wire::produce(TOPIC, 0, acks, records.to_vec());
     let response = wire.call(8, &request);
     let partition = &response.responses[0].partition_responses[0];
     (partition.error_code, partition.base_offset)

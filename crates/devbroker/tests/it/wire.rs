@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::{ApiKey, RequestHeader, ResponseHeader};
+use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use kafka_protocol::messages::{ApiKey, ProduceRequest, RequestHeader, ResponseHeader, TopicName};
 use kafka_protocol::protocol::{Decodable, Encodable, Request, StrBytes};
 
 use crate::client::LIMIT;
@@ -40,6 +41,25 @@ impl Wire {
         self.0.read_exact(&mut bytes).unwrap();
         Some(bytes.into())
     }
+}
+
+/// A request with one batch for a partition.
+pub(crate) fn produce(
+    topic: &'static str,
+    partition: i32,
+    acks: i16,
+    records: impl Into<Bytes>,
+) -> ProduceRequest {
+    let data = PartitionProduceData::default()
+        .with_index(partition)
+        .with_records(Some(records.into()));
+    let topic = TopicProduceData::default()
+        .with_name(TopicName(StrBytes::from_static_str(topic)))
+        .with_partition_data(vec![data]);
+    ProduceRequest::default()
+        .with_transactional_id(None)
+        .with_acks(acks)
+        .with_topic_data(vec![topic])
 }
 
 /// A request with its size in front.

@@ -1,8 +1,8 @@
 //! Step 5 of the consumers' walk, its end: which offset of a partition may be committed.
 //!
-//! In: offsets as they are polled, and each one's [`Outcome`], in any order. Out: a
-//! [`Watermark`], the lowest offset that is not settled yet. Pure; one tracker for one assignment
-//! of one partition.
+//! In: offsets as they are polled, and each one's [`Outcome`], in any order; or the [`Receipt`] of a
+//! segment, for all that it covers. Out: a [`Watermark`], the lowest offset that is not settled yet.
+//! Pure; one tracker for one assignment of one partition.
 //!
 //! Promises: a watermark never passes an offset that was polled and not settled, and never
 //! decreases. Offsets may have gaps (compaction, transaction markers): the tracker counts what

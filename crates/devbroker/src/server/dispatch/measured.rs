@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kafka_protocol::messages::ListOffsetsRequest;
 use kafka_protocol::protocol::{Decodable, Encodable};
 
-use super::{Answer, Request, RequestError, decode};
+use super::{Answer, Request, RequestError, apart, decode};
 use crate::api::list_offsets;
 use crate::budget::Decoding;
 use crate::node::Node;
@@ -66,10 +66,7 @@ impl Request<'_> {
             return self.encode(&response, room);
         }
         let look = move || list_offsets::handle(&node, request, version, decoding);
-        let found = tokio::task::spawn_blocking(look).await;
-        let response = found.map_err(|error| RequestError::Encode {
-            detail: error.to_string(),
-        })?;
+        let response = apart(look).await?;
         self.encode(&response, room)
     }
 }
