@@ -1,8 +1,9 @@
 //! What can be typed.
 
+mod flags;
+
 use crate::input::pointer::Pointer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use cloudsync_runtime::settings::FlagValue;
 use std::path::PathBuf;
 
 /// Keeps two clouds in sync: a gateway, a log, and a consumer group for each cloud.
@@ -36,6 +37,15 @@ pub enum Command {
     Send(SendArgs),
     /// Make and check the topics.
     Topics(TopicsArgs),
+    /// Tell how far each group is behind.
+    Lag(LagArgs),
+    /// Check the settings, or print those in force.
+    Config(ConfigArgs),
+    /// Print what a shell needs to complete this program's words.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
 }
 
 /// `cloudsync up`.
@@ -139,6 +149,13 @@ pub struct SendArgs {
     /// Where a record has its key, likewise [default: none].
     #[arg(long, value_name = "POINTER")]
     pub key_pointer: Option<Pointer>,
+    /// Pass over what stands before this line (of an array: element), counted from 1.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub from_line: u64,
+    /// Write everything that is no record, or was refused, to FILE, an object a line [default: the
+    /// first 100 are told on stderr].
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
     /// How the counts are printed.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -170,6 +187,52 @@ pub struct EnsureArgs {
     pub replication: Option<u16>,
 }
 
+/// `cloudsync lag`.
+#[derive(Debug, Args)]
+pub struct LagArgs {
+    /// Where Kafka is, or the log of `cloudsync up` [default: 127.0.0.1:9092].
+    #[arg(long, value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+    /// A group; may be repeated [default: the groups of all destinations].
+    #[arg(long, value_name = "NAME")]
+    pub group: Vec<String>,
+    /// Show each partition as well.
+    #[arg(long)]
+    pub partitions: bool,
+    /// Look again every so many seconds, until Ctrl-C.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        default_missing_value = "2",
+        value_parser = at_least_one,
+    )]
+    pub watch: Option<u64>,
+    /// How each look is printed.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `cloudsync config`.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// As `cloudsync up` has them: everything embedded.
+    #[arg(long, global = true)]
+    pub up: bool,
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What can be done with settings.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say everything that is wrong with file and environment.
+    Check,
+    /// Print the settings in force as a TOML file, without secrets.
+    Print,
+}
+
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -190,77 +253,6 @@ fn share(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "it must be a number from 0 to 1".to_owned())
-}
-
-// === flags that are settings ===
-
-/// Collects flags that override settings.
-#[derive(Debug, Default)]
-struct Flags(Vec<FlagValue>);
-
-impl Flags {
-    fn with(mut self, flag: &'static str, key: &'static str, value: Option<&String>) -> Self {
-        self.0.extend(value.map(|value| FlagValue {
-            flag,
-            key,
-            value: value.clone(),
-        }));
-        self
-    }
-
-    fn with_switch(self, flag: &'static str, key: &'static str, on: bool) -> Self {
-        let value = on.then(|| "true".to_owned());
-        self.with(flag, key, value.as_ref())
-    }
-}
-
-impl UpArgs {
-    /// The settings among these flags.
-    #[must_use]
-    pub fn flags(&self) -> Vec<FlagValue> {
-        Flags::default()
-            .with("--listen", "gateway.listen", self.listen.as_ref())
-            .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
-            .with("--log-listen", "log.listen", self.log_listen.as_ref())
-            .with_switch("--insecure", "gateway.insecure", self.insecure)
-            .0
-    }
-}
-
-impl GatewayArgs {
-    /// The settings among these flags.
-    #[must_use]
-    pub fn flags(&self) -> Vec<FlagValue> {
-        Flags::default()
-            .with("--listen", "gateway.listen", self.listen.as_ref())
-            .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
-            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
-            .with_switch("--insecure", "gateway.insecure", self.insecure)
-            .0
-    }
-}
-
-impl ConsumerArgs {
-    /// The settings among these flags.
-    #[must_use]
-    pub fn flags(&self) -> Vec<FlagValue> {
-        Flags::default()
-            .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
-            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
-            .0
-    }
-}
-
-impl EnsureArgs {
-    /// The settings among these flags.
-    #[must_use]
-    pub fn flags(&self) -> Vec<FlagValue> {
-        let replication = self.replication.map(|copies| copies.to_string());
-        Flags::default()
-            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
-            .with("--replication", "kafka.replication", replication.as_ref())
-            .0
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::demo::kept::KeptLog;
 use crate::demo::progress::Progress;
 use crate::demo::settle::{STALLED, settled};
 use crate::failure::Failure;
-use crate::input::{Input, Pointers};
+use crate::input::{Input, Pointers, Refused};
 use crate::ledger::Ledger;
 use crate::ledger::count::{Remembered, Sources, count};
 use crate::say;
@@ -209,7 +209,7 @@ async fn feed(
         .values()
         .map(|destination| destination.group.clone())
         .collect();
-    let mut complain = |text: String| say::note(text);
+    let mut complain = |refused: Refused| say::note(refused);
     let began = Instant::now();
     let work = async {
         let feed = Feed::new(Some(journal), &counts, &mut complain);

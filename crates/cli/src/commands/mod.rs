@@ -12,12 +12,17 @@ pub mod send;
 
 pub mod topics;
 
+pub mod lag;
+
+pub mod config;
+
 mod serve;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
 use crate::say;
 use crate::settings::{Overrides, Settings};
+use clap::CommandFactory;
 use cloudsync_runtime::settings::FlagValue;
 use cloudsync_runtime::{kill, telemetry};
 use std::path::PathBuf;
@@ -45,6 +50,14 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Consumer(args) => consumer::run(&args, config).await,
         Command::Send(args) => send::run(&args, config).await,
         Command::Topics(args) => topics::run(&args, config).await,
+        Command::Lag(args) => lag::run(&args, config).await,
+        Command::Config(args) => config::run(&args, config.as_ref()),
+        Command::Completions { shell } => {
+            let mut words = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "cloudsync", &mut words);
+            say::data(String::from_utf8_lossy(&words));
+            Ok(())
+        }
     }
 }
 

@@ -3,14 +3,18 @@
 use crate::args::{Output, SendArgs};
 use crate::demo::feed::{Counts, Feed, FeedError};
 use crate::failure::Failure;
-use crate::input::{Input, InputError, Pointers};
+use crate::input::{Input, InputError, Pointers, Refused};
 use crate::ledger::grouped;
 use crate::say;
 use crate::settings::Settings;
+use anyhow::Context;
 use cloudsync::client::StreamStats;
 use cloudsync::{Client, ClientError, ClientSettings};
+use cloudsync_runtime::signals::Signals;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -51,22 +55,20 @@ pub(super) async fn run(args: &SendArgs, config: Option<PathBuf>) -> Result<(), 
     };
     let mut input = Input::open(&args.file, pointers)
         .await
-        .map_err(FeedError::from)?;
-    let (counts, mut complaints) = (Counts::default(), 0u64);
-    let mut complain = |text: String| {
-        complaints += 1;
-        if complaints <= COMPLAINTS {
-            say::note(text);
+        .map_err(FeedError::from)?
+        .starting_at(args.from_line);
+    let mut signals = Signals::take().context("cannot listen for signals")?;
+    let (counts, mut complaints) = (Counts::default(), Complaints::to(args.rejects.as_deref())?);
+    let mut complain = |refused: Refused| complaints.take(&refused);
+    let feed = Feed::new(None, &counts, &mut complain).run(&mut input, &client, 0.0);
+    let result = tokio::select! {
+        result = telling(feed, &counts, &args.endpoint) => result.map_err(Failure::from),
+        name = signals.next() => {
+            say::note(format_args!("{name}: stopped{}", way_on(args, &counts)));
+            Err(Failure::Told)
         }
     };
-    let feed = Feed::new(None, &counts, &mut complain).run(&mut input, &client, 0.0);
-    let result = telling(feed, &counts, &args.endpoint).await;
-    if complaints > COMPLAINTS {
-        say::note(format_args!(
-            "… and {} more",
-            grouped(complaints - COMPLAINTS)
-        ));
-    }
+    complaints.end()?;
     let summary = Summary::of(&counts, result.as_ref().copied().unwrap_or_default());
     summary.print(args.output);
     result?;
@@ -74,6 +76,70 @@ pub(super) async fn run(args: &SendArgs, config: Option<PathBuf>) -> Result<(), 
         return Err(Failure::Told);
     }
     Ok(())
+}
+
+/// How an input that was not sent to its end is gone on with.
+fn way_on(args: &SendArgs, counts: &Counts) -> String {
+    let settled = counts.settled_before.load(Ordering::Relaxed);
+    let from = settled.max(args.from_line);
+    let ids = if args.id_pointer.is_none() {
+        " (ids were made: what was sent from there on is sent again as another record)"
+    } else {
+        ""
+    };
+    format!(": everything before line {from} has its answer; go on with --from-line {from}{ids}")
+}
+
+/// What is no record, or was refused: to a file, or to stderr, as far as a person reads.
+struct Complaints {
+    count: u64,
+    file: Option<BufWriter<File>>,
+    /// The file cannot be written.
+    failed: Option<io::Error>,
+}
+
+impl Complaints {
+    fn to(file: Option<&Path>) -> Result<Self, Failure> {
+        let file = file.map(|path| {
+            let made = File::create(path);
+            made.with_context(|| format!("cannot write {}", path.display()))
+        });
+        Ok(Self {
+            count: 0,
+            file: file
+                .transpose()
+                .map_err(Failure::Usage)?
+                .map(BufWriter::new),
+            failed: None,
+        })
+    }
+
+    fn take(&mut self, refused: &Refused) {
+        self.count += 1;
+        if let Some(file) = &mut self.file {
+            let line = serde_json::to_string(refused).map_err(io::Error::other);
+            let written = line.and_then(|line| writeln!(file, "{line}"));
+            self.failed = self.failed.take().or_else(|| written.err());
+        } else if self.count <= COMPLAINTS {
+            say::note(refused);
+        }
+    }
+
+    fn end(mut self) -> Result<(), Failure> {
+        if let Some(file) = &mut self.file {
+            let flushed = file.flush();
+            let failed = self.failed.take().or_else(|| flushed.err());
+            failed
+                .map_or(Ok(()), Err)
+                .context("cannot write the rejects")?;
+        } else if self.count > COMPLAINTS {
+            let more = grouped(self.count - COMPLAINTS);
+            say::note(format_args!(
+                "… and {more} more; --rejects FILE takes all of them"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// `feed`, telling now and then that it waits, if it does.

@@ -6,7 +6,7 @@
 
 use super::journal::{Entry, Journal, Sent};
 use super::resend::Resend;
-use crate::input::{Input, InputError, InputRecord, Item};
+use crate::input::{Input, InputError, InputRecord, Item, Refused};
 use bytes::Bytes;
 use cloudsync::client::{RecordSender, Verdict, Verdicts};
 use cloudsync::{Client, ClientError, SyncRecord};
@@ -45,6 +45,8 @@ pub struct Counts {
     pub refused: AtomicU64,
     /// Pieces of the input that are no records.
     pub not_records: AtomicU64,
+    /// Every line or element of the input before this one has its verdict, or is no record.
+    pub settled_before: AtomicU64,
 }
 
 /// What a client saw of its stream, at the end.
@@ -55,9 +57,11 @@ pub struct Feed<'a> {
     journal: Option<&'a mut Journal>,
     counts: &'a Counts,
     /// Told about everything that is not sent or not taken.
-    complain: &'a mut (dyn FnMut(String) + Send),
+    complain: &'a mut (dyn FnMut(Refused) + Send),
     /// Where in the input each record without a verdict stood.
     outstanding: BTreeMap<u64, (&'static str, u64)>,
+    /// Where the last record stood that was given to the client.
+    given: u64,
 }
 
 /// A record ready to be sent.
@@ -75,13 +79,14 @@ impl<'a> Feed<'a> {
     pub fn new(
         journal: Option<&'a mut Journal>,
         counts: &'a Counts,
-        complain: &'a mut (dyn FnMut(String) + Send),
+        complain: &'a mut (dyn FnMut(Refused) + Send),
     ) -> Self {
         Self {
             journal,
             counts,
             complain,
             outstanding: BTreeMap::new(),
+            given: 0,
         }
     }
 
@@ -153,12 +158,18 @@ impl<'a> Feed<'a> {
             Ok(sequence) => sequence,
             Err(error @ ClientError::RecordTooLarge { .. }) => {
                 self.counts.not_records.fetch_add(1, Ordering::Relaxed);
-                (self.complain)(format!("{} {} of the input: {error}", place.0, place.1));
+                (self.complain)(Refused {
+                    unit: place.0,
+                    number: place.1,
+                    request_id: None,
+                    reason: error.to_string(),
+                });
                 return Ok(());
             }
             Err(error) => return Err(last_word(verdicts, error).await.into()),
         };
         self.outstanding.insert(sequence, place);
+        self.given = self.given.max(place.1);
         self.counts.sent.fetch_add(1, Ordering::Relaxed);
         self.counts
             .resent
@@ -186,13 +197,20 @@ impl<'a> Feed<'a> {
             } => {
                 self.counts.refused.fetch_add(1, Ordering::Relaxed);
                 let (unit, number) = self.outstanding.remove(&sequence).unwrap_or_default();
-                let (id, why) = (&rejection.request_id, &rejection.message);
-                (self.complain)(format!(
-                    "{unit} {number} of the input, id {id}: refused: {why}"
-                ));
+                let rejection = *rejection;
+                (self.complain)(Refused {
+                    unit,
+                    number,
+                    request_id: Some(rejection.request_id),
+                    reason: format!("refused: {}", rejection.message),
+                });
                 Entry::Rejected(sequence)
             }
         };
+        let open = self.outstanding.values().next();
+        let settled_before = open.map_or(self.given + 1, |place| place.1);
+        let settled = &self.counts.settled_before;
+        settled.store(settled_before, Ordering::Relaxed);
         if let Some(journal) = self.journal.as_mut() {
             journal.write(&entry)?;
         }

@@ -15,6 +15,7 @@ pub mod generate;
 
 use bytes::Bytes;
 use pointer::Pointer;
+use serde::Serialize;
 use splitter::{SplitError, Splitter};
 use std::io;
 use std::os::fd::AsFd;
@@ -53,8 +54,22 @@ pub struct InputRecord {
 pub enum Item {
     /// A record.
     Record(InputRecord),
-    /// Something that is none, with its place and the reason.
-    Refused(String),
+    /// Something that is none.
+    Refused(Refused),
+}
+
+/// A piece of the input that is no record, or a record that the gateway refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// What `number` counts: `line`, `element` or `record`.
+    pub unit: &'static str,
+    /// Which one of the input, from 1.
+    pub number: u64,
+    /// The record's id, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Why.
+    pub reason: String,
 }
 
 /// Why the input ended before its end.
@@ -116,6 +131,8 @@ struct FromBytes {
     splitter: Splitter,
     chunk: Vec<u8>,
     pointers: Pointers,
+    /// Pieces before this one are passed over.
+    first: u64,
 }
 
 // === impl Input ===
@@ -153,10 +170,20 @@ impl Input {
             splitter,
             chunk: vec![0; CHUNK],
             pointers,
+            first: 1,
         };
         Self {
             kind: Kind::Bytes(Box::new(from)),
         }
+    }
+
+    /// Passes over what stands before line or element `first`, counted from 1.
+    #[must_use]
+    pub fn starting_at(mut self, first: u64) -> Self {
+        if let Kind::Bytes(from) = &mut self.kind {
+            from.first = first;
+        }
+        self
     }
 
     /// The built-in events.
@@ -208,6 +235,16 @@ fn stdin() -> io::Result<File> {
     Ok(File::from_std(std::fs::File::from(descriptor)))
 }
 
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.unit, self.number)?;
+        if let Some(id) = &self.request_id {
+            write!(f, ", id {id}")?;
+        }
+        write!(f, ": {}", self.reason)
+    }
+}
+
 // === impl FromBytes ===
 
 impl FromBytes {
@@ -219,6 +256,7 @@ impl FromBytes {
                 name: name(),
                 source,
             })? {
+                Some(piece) if piece.number < self.first => continue,
                 Some(piece) => return Ok(Some(self.item(piece))),
                 None if self.splitter.is_finished() => return Ok(None),
                 None => {}
@@ -236,10 +274,12 @@ impl FromBytes {
 
     fn item(&self, piece: splitter::Piece) -> Item {
         let place = |reason: String| {
-            Item::Refused(format!(
-                "{} {} of {}: {reason}",
-                piece.unit, piece.number, self.name
-            ))
+            Item::Refused(Refused {
+                unit: piece.unit,
+                number: piece.number,
+                request_id: None,
+                reason,
+            })
         };
         let json = match std::str::from_utf8(&piece.bytes) {
             Ok(json) => json,
@@ -279,7 +319,7 @@ mod tests {
         while let Some(item) = input.next().await.unwrap() {
             match item {
                 Item::Record(record) => records.push(record),
-                Item::Refused(why) => refused.push(why),
+                Item::Refused(why) => refused.push(why.to_string()),
             }
         }
         (records, refused)
@@ -315,14 +355,14 @@ mod tests {
         assert_eq!(ids, ["1", "b"]);
         assert_eq!(refused.len(), 3, "{refused:?}");
         assert!(
-            refused[0].starts_with("line 2 of x.ndjson: "),
+            refused[0].starts_with("line 2: is not JSON"),
             "{}",
             refused[0]
         );
-        assert_eq!(refused[1], "line 4 of x.ndjson: there is nothing at /id");
+        assert_eq!(refused[1], "line 4: there is nothing at /id");
         assert_eq!(
             refused[2],
-            "line 5 of x.ndjson: /id is an object; it must be text or a number"
+            "line 5: /id is an object; it must be text or a number"
         );
     }
 
@@ -336,5 +376,29 @@ mod tests {
         assert_eq!(payloads, [&b"1"[..], b"{\"a\": [2]}", b"\"x\""]);
         assert!(records.iter().all(|record| record.request_id.len() == 36));
         assert_ne!(records[0].request_id, records[1].request_id);
+    }
+
+    #[tokio::test]
+    async fn what_stands_in_front_is_passed_over() {
+        for (text, unit) in [
+            (&b"{\"id\":1}\n{\"id\":2}\n\n{\"id\":3}\n"[..], "line"),
+            (b"[{\"id\":1}, {\"id\":2},\n\n0, {\"id\":3}]", "element"),
+        ] {
+            for (first, expected) in [(1, 3), (2, 2), (3, 1), (4, 1), (5, 0)] {
+                let reader = Box::new(text);
+                let pointers = Pointers {
+                    id: "/id".parse().ok(),
+                    key: None,
+                };
+                let input = Input::from_reader("x".to_owned(), reader, pointers);
+                let (records, _) = all(input.starting_at(first)).await;
+                assert_eq!(records.len(), expected, "{first}");
+                assert!(
+                    records
+                        .iter()
+                        .all(|it| it.unit == unit && it.number >= first)
+                );
+            }
+        }
     }
 }

@@ -181,7 +181,7 @@ fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
         (&2.into(), &2.into())
     );
     assert_eq!(summary["not_records"], 1);
-    assert!(stderr(&sent).contains("line 2 of "), "{}", stderr(&sent));
+    assert!(stderr(&sent).contains("line 2: "), "{}", stderr(&sent));
 
     delivered(&data, 1, "Test message for dual-cloud sync");
     delivered(&data, 2, "\"n\":\"sent\"");
@@ -193,6 +193,78 @@ fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
     delivered(&data, 2, "\"n\":\"sent\"");
     up.signal("TERM");
     assert_eq!(up.wait(), 0, "{}", up.said);
+}
+
+#[test]
+fn a_file_is_gone_on_with_and_what_is_no_record_is_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut up = Up::start(&data);
+    let file = directory.path().join("input.ndjson");
+    let line = |number: u32| match number {
+        50 | 150 => "no record\n".to_owned(),
+        _ => format!("{{\"id\":\"id {number}\",\"n\":\"in a file\"}}\n"),
+    };
+    let lines: String = (1..=200).map(line).collect();
+    std::fs::write(&file, lines).unwrap();
+    let rejects = directory.path().join("rejects.ndjson");
+    let endpoint = format!("http://{}", up.address("✔ gateway"));
+    let send = |first: &str| {
+        let sent = run(&[
+            "send",
+            text(&file),
+            "--id-pointer",
+            "/id",
+            "--endpoint",
+            &endpoint,
+            "--from-line",
+            first,
+            "--rejects",
+            text(&rejects),
+            "--output",
+            "json",
+        ]);
+        assert_eq!(code(&sent), 1, "lines are no records: {}", stderr(&sent));
+        let summary: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
+        let rejects = std::fs::read_to_string(&rejects).unwrap();
+        let numbers = rejects.lines().map(|line| {
+            let reject: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(reject["unit"], "line");
+            reject["number"].as_u64().unwrap()
+        });
+        (
+            summary["acked"].as_u64().unwrap(),
+            numbers.collect::<Vec<_>>(),
+        )
+    };
+    assert_eq!(send("101"), (99, vec![150]));
+    assert_eq!(send("1"), (198, vec![50, 150]));
+    delivered(&data, 198, "\"n\":\"in a file\"");
+    lag_is_zero(&up.address("✔ log"));
+    up.signal("TERM");
+    assert_eq!(up.wait(), 0, "{}", up.said);
+}
+
+/// Commits follow at times.
+fn lag_is_zero(brokers: &str) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let lag = run(&["lag", "--brokers", brokers, "--output", "json"]);
+        assert_eq!(code(&lag), 0, "{}", stderr(&lag));
+        let lag: serde_json::Value = serde_json::from_slice(&lag.stdout).unwrap();
+        let groups = lag["groups"].as_array().unwrap();
+        let names: Vec<_> = groups.iter().map(|it| it["group"].as_str()).collect();
+        assert_eq!(names, [Some("aws-sync-group"), Some("azure-sync-group")]);
+        let partitions = groups[0]["partitions"].as_array().unwrap();
+        let committed = partitions
+            .iter()
+            .map(|it| it["committed"].as_i64().unwrap_or(0));
+        if groups.iter().all(|it| it["lag"] == 0) {
+            assert_eq!(committed.sum::<i64>(), 198 + 99, "what the log holds");
+            return;
+        }
+        assert!(Instant::now() < end, "{lag}");
+    }
 }
 
 #[test]

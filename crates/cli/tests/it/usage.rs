@@ -136,3 +136,39 @@ fn without_kafka_the_topics_command_says_what_it_waits_for_and_then_what_to_do()
     assert_eq!(rest.len(), 1, "{rest:?}");
     assert!(rest[0].contains("with --brokers where it is"), "{rest:?}");
 }
+
+#[test]
+fn the_settings_in_force_are_printed_and_checked() {
+    let printed = run(&["config", "print", "--up"]);
+    assert_eq!(code(&printed), 0, "{}", stderr(&printed));
+    let text = String::from_utf8(printed.stdout).unwrap();
+    assert!(text.contains("[destinations.aws]\n"), "{text}");
+    assert!(text.contains("brokers = \"embedded\""), "{text}");
+    // What was printed sets the same.
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), &text).unwrap();
+    let path = file.path().to_str().unwrap();
+    let again = run(&["config", "print", "--config", path]);
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
+    assert_eq!(code(&run(&["config", "check", "--config", path])), 0);
+    let wrong = cloudsync()
+        .args(["config", "check"])
+        .env("CLOUDSYNC_GATEWAY__LISTN", "127.0.0.1:1")
+        .output()
+        .unwrap();
+    assert_eq!(code(&wrong), 2);
+    assert!(stderr(&wrong).contains("listen"), "{}", stderr(&wrong));
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let words = run(&["completions", shell]);
+        assert_eq!(code(&words), 0);
+        let words = String::from_utf8(words.stdout).unwrap();
+        assert!(
+            words.contains("topics") && words.contains("--from-line"),
+            "{shell}"
+        );
+    }
+}
