@@ -1,19 +1,29 @@
-//! A stream of records, as its user sees it: a sender, and the verdicts.
+//! A stream of records, as its user sees it: one handle, or a sender and the verdicts.
 //!
-//! In: records through [`RecordSender`], as fast as the window allows. Out: [`Verdicts`]. Between
-//! them one task, in `connection.rs`, which ends when every record has its verdict or when it
-//! gives up.
+//! In: records, as fast as the window allows. Out: a verdict for each. Between them one task, in
+//! `driver.rs`, which ends when every record has its verdict or when it gives up.
 
-use super::{ClientError, ClientSettings, Verdict, connection};
+use super::calls::checked;
+use super::pool::Pool;
+use super::{ClientError, ClientSettings, Summary, Verdict, driver};
 use crate::limits::MAX_RECORD_BYTES;
 use crate::v1::SyncRecord;
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{Semaphore, mpsc};
-use tonic::transport::Endpoint;
+use tokio::sync::{Semaphore, mpsc, watch};
 use uuid::Uuid;
+
+/// A stream in one hand: what it takes in while it waits are verdicts, of which it keeps the counts
+/// and the first rejections. Dropped without [`RecordStream::close`], it ends with what it was
+/// given without waiting: some of that may never be sent.
+#[derive(Debug)]
+pub struct RecordStream {
+    sender: RecordSender,
+    verdicts: Verdicts,
+    summary: Summary,
+}
 
 /// Takes the records of one stream. Dropping it is the same as [`RecordSender::finish`].
 #[derive(Debug)]
@@ -21,10 +31,12 @@ pub struct RecordSender {
     records: mpsc::Sender<(u64, Bytes)>,
     window: Arc<Window>,
     counters: Arc<Counters>,
+    settled: watch::Receiver<u64>,
     next_sequence: u64,
 }
 
-/// Gives the verdicts of one stream, in the order in which they fall.
+/// Gives the verdicts of one stream, in the order in which they fall. They must be read, or the
+/// sender waits; dropping it ends the stream.
 #[derive(Debug)]
 pub struct Verdicts {
     verdicts: mpsc::Receiver<Result<Verdict, ClientError>>,
@@ -42,7 +54,7 @@ pub struct StreamStats {
     pub resent: u64,
     /// Of the acked ones, duplicates at the gateway.
     pub duplicates: u64,
-    /// Connections opened.
+    /// Times that the stream was opened.
     pub connections: u64,
 }
 
@@ -56,6 +68,15 @@ pub(super) struct Counters {
     pub(super) connections: AtomicU64,
 }
 
+/// What the task of a stream tells its halves.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) window: Arc<Window>,
+    pub(super) counters: Arc<Counters>,
+    /// Records that have their verdict.
+    pub(super) settled: watch::Sender<u64>,
+}
+
 /// Room for records without a verdict: bounded in records and in bytes by one count of bytes, in
 /// which a record weighs at least its share of the window.
 #[derive(Debug)]
@@ -65,20 +86,19 @@ pub(super) struct Window {
     least: u32,
 }
 
-/// Opens a stream on `endpoint`.
-pub(super) fn open(settings: ClientSettings, endpoint: Endpoint) -> (RecordSender, Verdicts) {
+/// Opens a stream whose connection comes from `pool`.
+pub(super) fn open(settings: Arc<ClientSettings>, pool: Arc<Pool>) -> RecordStream {
     let window = Arc::new(Window::new(settings.window_records, settings.window_bytes));
     let counters = Arc::new(Counters::default());
-    let (records, incoming) = mpsc::channel(settings.window_records.max(1));
+    let (records, incoming) = mpsc::channel(settings.window_records.min(Semaphore::MAX_PERMITS));
     let (outgoing, verdicts) = mpsc::channel(64);
-    let driver = connection::Driver::new(
-        settings,
-        endpoint,
-        incoming,
-        outgoing,
-        Arc::clone(&window),
-        Arc::clone(&counters),
-    );
+    let (settled, told) = watch::channel(0);
+    let shared = Shared {
+        window: Arc::clone(&window),
+        counters: Arc::clone(&counters),
+        settled,
+    };
+    let driver = driver::Driver::new(settings, pool, incoming, outgoing, shared);
     #[expect(
         clippy::disallowed_methods,
         reason = "the client has no shutdown of its own: the task ends with its two halves"
@@ -88,9 +108,94 @@ pub(super) fn open(settings: ClientSettings, endpoint: Endpoint) -> (RecordSende
         records,
         window,
         counters: Arc::clone(&counters),
+        settled: told,
         next_sequence: 0,
     };
-    (sender, Verdicts { verdicts, counters })
+    RecordStream {
+        sender,
+        verdicts: Verdicts { verdicts, counters },
+        summary: Summary::default(),
+    }
+}
+
+// === impl RecordStream ===
+
+impl RecordStream {
+    /// Gives `record` to the stream, waiting while the window is full. A record without a request
+    /// id gets a UUIDv7 here, before its first attempt. Returns its sequence number, from 0.
+    ///
+    /// Cancel-safe: a record whose `send` was dropped before it returned was not given.
+    ///
+    /// # Errors
+    /// [`ClientError::RecordTooLarge`], after which the stream goes on; else why it has ended:
+    /// [`ClientError::GaveUp`] or [`ClientError::Refused`].
+    pub async fn send(&mut self, record: SyncRecord) -> Result<u64, ClientError> {
+        let encoded = encode(record)?;
+        loop {
+            // The window may be full: verdicts must be taken for room to come.
+            let given = tokio::select! {
+                biased;
+                given = self.sender.send_encoded(encoded.clone()) => given,
+                verdict = self.verdicts.next() => {
+                    self.note(verdict)?;
+                    continue;
+                }
+            };
+            match given {
+                Err(ClientError::Ended) => return Err(self.last_word().await),
+                given => return given,
+            }
+        }
+    }
+
+    /// Waits until everything given so far has its verdict. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ClientError::GaveUp`] or [`ClientError::Refused`], which end the stream.
+    pub async fn flush(&mut self) -> Result<(), ClientError> {
+        while self.summary.settled() < self.sender.next_sequence {
+            let verdict = self.verdicts.next().await;
+            self.note(verdict)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream when everything given has its verdict, and tells what became of it. It takes
+    /// no longer than [`ClientSettings::give_up_after`] behind the last verdict.
+    ///
+    /// # Errors
+    /// As [`RecordStream::flush`].
+    pub async fn close(mut self) -> Result<Summary, ClientError> {
+        self.flush().await?;
+        Ok(self.summary())
+    }
+
+    /// What became of the records so far, as far as this handle has taken verdicts in.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        self.summary.clone().with(self.sender.stats())
+    }
+
+    /// The two halves, for whoever wants to see each verdict, or to send and listen in two tasks.
+    #[must_use]
+    pub fn split(self) -> (RecordSender, Verdicts) {
+        (self.sender, self.verdicts)
+    }
+
+    fn note(&mut self, verdict: Option<Result<Verdict, ClientError>>) -> Result<(), ClientError> {
+        self.summary.note(verdict.ok_or(ClientError::Ended)??);
+        Ok(())
+    }
+
+    /// Takes verdicts in until the last word, which says why the stream ended. Cancel-safe.
+    pub(super) async fn last_word(&mut self) -> ClientError {
+        loop {
+            let verdict = self.verdicts.next().await;
+            if let Err(error) = self.note(verdict) {
+                return error;
+            }
+        }
+    }
 }
 
 // === impl RecordSender ===
@@ -103,11 +208,8 @@ impl RecordSender {
     ///
     /// # Errors
     /// [`ClientError::RecordTooLarge`]; [`ClientError::Ended`] once the stream gave up.
-    pub async fn send(&mut self, mut record: SyncRecord) -> Result<u64, ClientError> {
-        if record.request_id.is_empty() {
-            record.request_id = Uuid::now_v7().to_string();
-        }
-        self.send_encoded(record.encode_to_vec().into()).await
+    pub async fn send(&mut self, record: SyncRecord) -> Result<u64, ClientError> {
+        self.send_encoded(encode(record)?).await
     }
 
     /// Gives an encoded `SyncRecord` to the stream; see [`RecordSender::send`]. It must have a
@@ -140,6 +242,17 @@ impl RecordSender {
         Ok(sequence)
     }
 
+    /// Waits until everything given so far has its verdict. [`Verdicts`] must be read meanwhile,
+    /// in another task or the other arm of a `select!`. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ClientError::Ended`] once the stream gave up.
+    pub async fn flush(&mut self) -> Result<(), ClientError> {
+        let given = self.next_sequence;
+        let settled = self.settled.wait_for(|settled| *settled >= given).await;
+        settled.map(drop).map_err(|_| ClientError::Ended)
+    }
+
     /// What the stream has done so far.
     #[must_use]
     pub fn stats(&self) -> StreamStats {
@@ -148,6 +261,14 @@ impl RecordSender {
 
     /// Nothing more comes: the stream ends when every record has its verdict.
     pub fn finish(self) {}
+}
+
+/// `record`, with an id if it has none, in the bytes that every attempt sends.
+fn encode(mut record: SyncRecord) -> Result<Bytes, ClientError> {
+    if record.request_id.is_empty() {
+        record.request_id = Uuid::now_v7().to_string();
+    }
+    checked(record.encode_to_vec()).map(Bytes::from)
 }
 
 // === impl Verdicts ===

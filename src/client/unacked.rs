@@ -10,6 +10,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What became of records. Sequence numbers count the records of a stream from 0 in the order of
 /// [`RecordSender::send`](super::RecordSender::send).
@@ -32,8 +33,8 @@ pub(super) struct Pending {
     pub(super) sequence: u64,
     /// Encoded once; every attempt sends the same bytes.
     pub(super) encoded: Bytes,
-    /// It has been on the wire before.
-    pub(super) sent_before: bool,
+    /// When it went on the wire, the last time.
+    pub(super) sent_at: Option<Instant>,
 }
 
 /// What an answer meant.
@@ -45,6 +46,8 @@ pub(super) struct Answered {
     /// Records that the gateway refused for now, and the longest wait it asks for.
     pub(super) retry: Option<Duration>,
     pub(super) draining: bool,
+    /// When the first of the records with a verdict went on the wire.
+    pub(super) oldest: Option<Instant>,
 }
 
 /// The gateway broke the contract.
@@ -77,7 +80,7 @@ impl Unacked {
         self.waiting.push_back(Pending {
             sequence,
             encoded,
-            sent_before: false,
+            sent_at: None,
         });
     }
 
@@ -97,7 +100,12 @@ impl Unacked {
     }
 
     /// The next batch: as much as waits, as the credit allows, and as one message holds.
-    pub(super) fn next_batch(&mut self, most: usize, most_bytes: usize) -> Vec<Bytes> {
+    pub(super) fn next_batch(
+        &mut self,
+        most: usize,
+        most_bytes: usize,
+        now: Instant,
+    ) -> Vec<Bytes> {
         let most = most.min(self.credit_left()).min(self.waiting.len());
         let mut batch = Vec::with_capacity(most);
         let mut bytes = 0;
@@ -113,8 +121,7 @@ impl Unacked {
             let Some(mut pending) = self.waiting.pop_front() else {
                 break;
             };
-            self.resent += u64::from(pending.sent_before);
-            pending.sent_before = true;
+            self.resent += u64::from(pending.sent_at.replace(now).is_some());
             batch.push(pending.encoded.clone());
             self.in_flight.push_back(pending);
         }
@@ -158,6 +165,7 @@ impl Unacked {
                 None
             };
             self.answered += 1;
+            answered.oldest = answered.oldest.or(pending.sent_at);
             self.settle(pending, rejection, &mut answered);
         }
         Ok(answered)

@@ -59,7 +59,7 @@ pub async fn send_until(load: Load, enough: CancellationToken) -> anyhow::Result
         window_records: 4_000,
         ..ClientSettings::to(load.endpoint.clone())
     };
-    let (mut records, mut verdicts) = Client::new(settings)?.stream();
+    let (mut records, mut verdicts) = Client::new(settings)?.stream().split();
     let given = Arc::new(Mutex::new((Journal::new(), Vec::<Name>::new())));
     let book = Arc::clone(&given);
     let giving = async move {

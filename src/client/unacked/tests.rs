@@ -92,7 +92,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Push => { unacked.push(pushed, name(pushed)); pushed += 1; }
-                Step::Send(most) => gateway.on_stream.extend(unacked.next_batch(most, 1_000)),
+                Step::Send(most) => gateway.on_stream.extend(unacked.next_batch(most, 1_000, Instant::now())),
                 Step::Answer(count, how) => {
                     let answer = gateway.answer(count, &how);
                     note(unacked.answer(answer).unwrap(), &mut verdicts);
@@ -112,7 +112,7 @@ proptest! {
         }
         while unacked.len() > 0 {
             unacked.retry_now();
-            gateway.on_stream.extend(unacked.next_batch(100, 1_000));
+            gateway.on_stream.extend(unacked.next_batch(100, 1_000, Instant::now()));
             let answer = gateway.answer(5, &[9; 5]);
             note(unacked.answer(answer).unwrap(), &mut verdicts);
         }
@@ -133,7 +133,11 @@ fn after_a_lost_connection_the_order_is_kept() {
         ..Default::default()
     };
     unacked.answer(credit.clone()).unwrap();
-    assert_eq!(unacked.next_batch(9, 1_000).len(), 2, "held to the credit");
+    assert_eq!(
+        unacked.next_batch(9, 1_000, Instant::now()).len(),
+        2,
+        "held to the credit"
+    );
     unacked.disconnected();
     unacked
         .answer(SyncDataStreamResponse {
@@ -141,7 +145,11 @@ fn after_a_lost_connection_the_order_is_kept() {
             ..credit
         })
         .unwrap();
-    let again: Vec<u8> = unacked.next_batch(9, 1_000).iter().map(|b| b[0]).collect();
+    let again: Vec<u8> = unacked
+        .next_batch(9, 1_000, Instant::now())
+        .iter()
+        .map(|b| b[0])
+        .collect();
     assert_eq!((again, unacked.resent), (vec![0, 1, 2, 3], 2));
 }
 

@@ -100,7 +100,7 @@ impl<'a> Feed<'a> {
         client: &Client,
         share: f64,
     ) -> Result<Stats, FeedError> {
-        let (mut sender, mut verdicts) = client.stream();
+        let (mut sender, mut verdicts) = client.stream().split();
         let mut resend = Resend::new(share);
         while let Some(ready) = self.next(input).await? {
             resend.sent(&ready);

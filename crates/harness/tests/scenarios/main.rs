@@ -18,4 +18,5 @@ mod foreign;
 mod kills;
 mod resends;
 mod restarts;
+mod sdk;
 mod support;

@@ -1,0 +1,100 @@
+//! The two calls that are no stream of ours: a single record, and `SyncData` itself.
+//!
+//! In: records. Out: the gateway's answer. Promises: [`send_one`] repeats only what the gateway
+//! says is worth it, under the same id, and ends by its deadline.
+
+use super::backoff::Backoff;
+use super::error::{Again, describe};
+use super::{ClientError, ClientSettings, TraceContext};
+use crate::limits::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES};
+use crate::v1::data_sync_service_client::DataSyncServiceClient;
+use crate::v1::{SyncDataResponse, SyncRecord, SyncRecordResponse};
+use crate::wire::{SyncDataRequest, SyncRecordRequest};
+use prost::Message;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::Channel;
+use tonic::{Request, Response};
+use uuid::Uuid;
+
+pub(super) async fn send_one(
+    settings: &ClientSettings,
+    channel: Channel,
+    mut record: SyncRecord,
+) -> Result<SyncRecordResponse, ClientError> {
+    let deadline = Instant::now() + settings.deadline;
+    if record.request_id.is_empty() {
+        record.request_id = Uuid::now_v7().to_string();
+    }
+    let message = SyncRecordRequest {
+        record: vec![checked(record.encode_to_vec())?.into()],
+    };
+    let trace = settings.trace_context();
+    let mut backoff = Backoff::new(settings.backoff_start, settings.backoff_limit);
+    let mut client = DataSyncServiceClient::new(channel);
+    let mut last = "no attempt has ended".to_owned();
+    loop {
+        let mut call = request(trace.as_ref(), message.clone());
+        // The gateway need not go on with what nobody waits for.
+        call.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        let wait = match timeout_at(deadline, client.sync_record(call)).await {
+            Ok(Ok(answer)) => return Ok(answer.into_inner()),
+            Ok(Err(status)) => match Again::of(&status) {
+                Again::Never => return Err(ClientError::Refused(Box::new(status))),
+                Again::After(asked) => {
+                    last = describe(&status);
+                    backoff.next(rand::random()).max(asked)
+                }
+            },
+            Err(_) => return Err(too_late(settings, last)),
+        };
+        if Instant::now() + wait >= deadline {
+            return Err(too_late(settings, last));
+        }
+        sleep(wait).await;
+    }
+}
+
+pub(super) async fn sync_data(
+    settings: &ClientSettings,
+    channel: Channel,
+    records: impl Stream<Item = SyncRecord> + Send + 'static,
+) -> Result<SyncDataResponse, ClientError> {
+    let messages = records.map(|record| SyncDataRequest {
+        record: vec![record.encode_to_vec().into()],
+    });
+    let trace = settings.trace_context();
+    let mut client =
+        DataSyncServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let answer = client.sync_data(request(trace.as_ref(), messages)).await;
+    answer
+        .map(Response::into_inner)
+        .map_err(|status| ClientError::Refused(Box::new(status)))
+}
+
+/// A call with a trace in its headers.
+pub(super) fn request<T>(trace: Option<&TraceContext>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(context) = trace {
+        context.inject(request.metadata_mut());
+    }
+    request
+}
+
+/// `encoded`, unless it is larger than a record may be.
+pub(super) fn checked(encoded: Vec<u8>) -> Result<Vec<u8>, ClientError> {
+    let bytes = encoded.len();
+    if bytes > MAX_RECORD_BYTES {
+        let limit = MAX_RECORD_BYTES;
+        return Err(ClientError::RecordTooLarge { bytes, limit });
+    }
+    Ok(encoded)
+}
+
+fn too_late(settings: &ClientSettings, last: String) -> ClientError {
+    ClientError::DeadlineExceeded {
+        endpoint: settings.endpoint.clone(),
+        after: settings.deadline,
+        last,
+    }
+}
