@@ -45,6 +45,7 @@ mod backoff;
 mod calls;
 mod connection;
 mod driver;
+mod outbox;
 mod pool;
 mod unacked;
 
@@ -61,9 +62,17 @@ use pool::Pool;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio_stream::{Stream, StreamExt};
+use uuid::Uuid;
+
+/// A request id of its own kind: a UUIDv7. Whoever wants to send a record again after an error needs
+/// its id, and so makes it before the first attempt.
+#[must_use]
+pub fn new_request_id() -> String {
+    Uuid::now_v7().to_string()
+}
 
 /// A client of one gateway. Cheap to clone, and clones share their connections; connects when
-/// first used, and again when needed. Needs a tokio runtime.
+/// first used, and again when needed. It is made and used inside a tokio runtime.
 #[derive(Clone, Debug)]
 pub struct Client {
     settings: Arc<ClientSettings>,
@@ -80,6 +89,7 @@ impl Client {
     /// when a number is out of its range.
     pub fn new(settings: ClientSettings) -> Result<Self, ClientError> {
         settings.validate()?;
+        let settings = settings.bounded();
         let pool = Arc::new(Pool::new(&settings)?);
         Ok(Self {
             settings: Arc::new(settings),
@@ -94,7 +104,8 @@ impl Client {
     }
 
     /// Sends all `records` over a stream of its own and waits for every verdict. While the window
-    /// is full none is taken from `records`. An iterator becomes a stream by [`iter`].
+    /// is full none is taken from `records`; one that is too large is not sent, and named among the
+    /// rejections. An iterator becomes a stream by [`iter`].
     ///
     /// Not cancel-safe: what was sent when the future is dropped may or may not be durable.
     ///
@@ -113,9 +124,8 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ClientError::RecordTooLarge`], before that record is sent; [`ClientError::GaveUp`];
-    /// [`ClientError::Refused`] when the gateway takes no stream at all. Records without a verdict
-    /// may or may not be durable then.
+    /// [`ClientError::GaveUp`]; [`ClientError::Refused`] when the gateway takes no stream at all.
+    /// Records without a verdict may or may not be durable then.
     pub async fn send_all(
         &self,
         records: impl Stream<Item = SyncRecord> + Send,
@@ -127,10 +137,13 @@ impl Client {
                 record = records.next() => record,
                 error = stream.last_word() => return Err(error),
             };
-            match record {
-                Some(record) => stream.send(record).await?,
-                None => return stream.close().await,
+            let Some(record) = record else {
+                return stream.close().await;
             };
+            match stream.send(record).await {
+                Err(error @ ClientError::RecordTooLarge { .. }) => stream.refuse(&error),
+                given => drop(given?),
+            }
         }
     }
 
@@ -138,9 +151,12 @@ impl Client {
     /// UUIDv7, which the answer names; what is worth another attempt gets one, under the same id,
     /// until [`ClientSettings::deadline`].
     ///
+    /// Not cancel-safe: a record whose `send_one` was dropped may or may not be durable.
+    ///
     /// # Errors
-    /// [`ClientError::Refused`] with the gateway's status; [`ClientError::DeadlineExceeded`] when
-    /// the record may or may not be durable: send it again under the same id.
+    /// [`ClientError::RecordTooLarge`]; [`ClientError::Refused`] with the gateway's status, also
+    /// when it asks for a longer wait than there is time; [`ClientError::DeadlineExceeded`] when the
+    /// record may or may not be durable: send it again under the id that it names.
     pub async fn send_one(&self, record: SyncRecord) -> Result<SyncRecordResponse, ClientError> {
         calls::send_one(&self.settings, self.pool.channel(), record).await
     }
@@ -158,6 +174,6 @@ impl Client {
         &self,
         records: impl Stream<Item = SyncRecord> + Send + 'static,
     ) -> Result<SyncDataResponse, ClientError> {
-        calls::sync_data(&self.settings, self.pool.channel(), records).await
+        calls::sync_data(&self.settings, self.pool.lane(), records).await
     }
 }

@@ -34,9 +34,21 @@ impl Backoff {
         wait
     }
 
+    /// The next wait when somebody `asked` for one: no less, and again not together with others who
+    /// were asked the same.
+    pub(super) fn next_after(&mut self, asked: Duration, fraction: f64) -> Duration {
+        let own = self.next(fraction);
+        own.max(spread(asked, fraction))
+    }
+
     pub(super) fn reset(&mut self) {
         self.attempt = 0;
     }
+}
+
+/// `asked`, or up to half as long again.
+pub(super) fn spread(asked: Duration, fraction: f64) -> Duration {
+    asked + (asked / 2).mul_f64(fraction.clamp(0.0, 1.0))
 }
 
 #[cfg(test)]
@@ -56,6 +68,8 @@ mod tests {
                 let ceiling = backoff.ceiling();
                 prop_assert!(ceiling >= before && ceiling <= limit);
                 prop_assert!(backoff.next(fraction) <= ceiling);
+                let asked = backoff.clone().next_after(limit, fraction);
+                prop_assert!(asked >= limit && asked <= limit * 3 / 2 + Duration::from_nanos(2));
                 before = ceiling;
             }
             backoff.reset();

@@ -4,9 +4,10 @@
 //! says is worth it, under the same id, and ends by its deadline.
 
 use super::backoff::Backoff;
-use super::error::{Again, describe};
-use super::{ClientError, ClientSettings, TraceContext};
-use crate::limits::{MAX_MESSAGE_BYTES, MAX_RECORD_BYTES};
+use super::error::{Again, describe, reason};
+use super::pool::Lane;
+use super::{ClientError, ClientSettings, TraceContext, new_request_id};
+use crate::limits::MAX_RECORD_BYTES;
 use crate::v1::data_sync_service_client::DataSyncServiceClient;
 use crate::v1::{SyncDataResponse, SyncRecord, SyncRecordResponse};
 use crate::wire::{SyncDataRequest, SyncRecordRequest};
@@ -15,7 +16,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Channel;
 use tonic::{Request, Response};
-use uuid::Uuid;
 
 pub(super) async fn send_one(
     settings: &ClientSettings,
@@ -24,8 +24,15 @@ pub(super) async fn send_one(
 ) -> Result<SyncRecordResponse, ClientError> {
     let deadline = Instant::now() + settings.deadline;
     if record.request_id.is_empty() {
-        record.request_id = Uuid::now_v7().to_string();
+        record.request_id = new_request_id();
     }
+    let request_id = record.request_id.clone();
+    let too_late = |last| ClientError::DeadlineExceeded {
+        endpoint: settings.endpoint.clone(),
+        request_id: request_id.clone(),
+        after: settings.deadline,
+        last,
+    };
     let message = SyncRecordRequest {
         record: vec![checked(record.encode_to_vec())?.into()],
     };
@@ -37,35 +44,37 @@ pub(super) async fn send_one(
         let mut call = request(trace.as_ref(), message.clone());
         // The gateway need not go on with what nobody waits for.
         call.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        let wait = match timeout_at(deadline, client.sync_record(call)).await {
+        let status = match timeout_at(deadline, client.sync_record(call)).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
-            Ok(Err(status)) => match Again::of(&status) {
-                Again::Never => return Err(ClientError::Refused(Box::new(status))),
-                Again::After(asked) => {
-                    last = describe(&status);
-                    backoff.next(rand::random()).max(asked)
-                }
-            },
-            Err(_) => return Err(too_late(settings, last)),
+            Ok(Err(status)) => status,
+            Err(_) => return Err(too_late(last)),
         };
+        let Again::After(asked) = Again::of(&status) else {
+            return Err(ClientError::Refused(Box::new(status)));
+        };
+        let wait = backoff.next_after(asked, rand::random());
         if Instant::now() + wait >= deadline {
-            return Err(too_late(settings, last));
+            // What it said last is known; unless it is only that time was up.
+            return Err(match reason(&status) {
+                Some(_) => ClientError::Refused(Box::new(status)),
+                None => too_late(describe(&status)),
+            });
         }
+        last = describe(&status);
         sleep(wait).await;
     }
 }
 
 pub(super) async fn sync_data(
     settings: &ClientSettings,
-    channel: Channel,
+    lane: Lane,
     records: impl Stream<Item = SyncRecord> + Send + 'static,
 ) -> Result<SyncDataResponse, ClientError> {
     let messages = records.map(|record| SyncDataRequest {
         record: vec![record.encode_to_vec().into()],
     });
     let trace = settings.trace_context();
-    let mut client =
-        DataSyncServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let mut client = DataSyncServiceClient::new(lane.channel());
     let answer = client.sync_data(request(trace.as_ref(), messages)).await;
     answer
         .map(Response::into_inner)
@@ -89,12 +98,4 @@ pub(super) fn checked(encoded: Vec<u8>) -> Result<Vec<u8>, ClientError> {
         return Err(ClientError::RecordTooLarge { bytes, limit });
     }
     Ok(encoded)
-}
-
-fn too_late(settings: &ClientSettings, last: String) -> ClientError {
-    ClientError::DeadlineExceeded {
-        endpoint: settings.endpoint.clone(),
-        after: settings.deadline,
-        last,
-    }
 }

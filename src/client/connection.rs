@@ -18,6 +18,8 @@ use tonic::{Status, Streaming};
 
 /// Batches handed to the connection and not yet on the wire.
 const BATCHES_AHEAD: usize = 4;
+/// How long a gateway that drains may take to answer what it has read.
+pub(super) const DRAIN: Duration = Duration::from_secs(10);
 /// How long the gateway may take to end a stream that has nothing more to say.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -25,8 +27,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     pub(super) batches: mpsc::Sender<SyncDataStreamRequest>,
     pub(super) answers: Streaming<SyncDataStreamResponse>,
-    /// The gateway is about to stop: nothing more is sent here.
-    pub(super) draining: bool,
+    /// The gateway is about to stop: nothing more is sent here, and it has until then to end it.
+    pub(super) draining_until: Option<Instant>,
     _lane: Lane,
 }
 
@@ -54,7 +56,7 @@ impl Connection {
             Ok(Ok(answer)) => Ok(Self {
                 batches,
                 answers: answer.into_inner(),
-                draining: false,
+                draining_until: None,
                 _lane: lane,
             }),
             Ok(Err(status)) => Err(Loss::Status(status)),
@@ -81,6 +83,10 @@ impl Connection {
 // === impl Loss ===
 
 impl Loss {
+    pub(super) fn seen(reason: &str) -> Self {
+        Self::Seen(reason.to_owned())
+    }
+
     /// The status with which the gateway refuses the stream for good.
     pub(super) fn refusal(&self) -> Option<&Status> {
         match self {

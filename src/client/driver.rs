@@ -6,8 +6,9 @@
 //! verdicts any more, when the gateway refuses the stream for good, or when nothing got a verdict
 //! for as long as the settings allow.
 
-use super::backoff::Backoff;
-use super::connection::{Connection, Loss};
+use super::backoff::{Backoff, spread};
+use super::connection::{Connection, DRAIN, Loss};
+use super::outbox::Outbox;
 use super::pool::Pool;
 use super::stream::Shared;
 use super::unacked::{Answered, Unacked};
@@ -15,7 +16,7 @@ use super::{ClientError, ClientMetrics, ClientSettings, TraceContext, Verdict};
 use crate::v1::SyncDataStreamResponse;
 use crate::wire::SyncDataStreamRequest;
 use bytes::Bytes;
-use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub(super) struct Driver {
     incoming: mpsc::Receiver<(u64, Bytes)>,
     /// The sender is gone: nothing more comes.
     finished: bool,
-    outgoing: mpsc::Sender<Result<Verdict, ClientError>>,
+    outbox: Outbox,
     shared: Shared,
     unacked: Unacked,
     /// When records that were refused for now go again.
@@ -40,18 +41,24 @@ pub(super) struct Driver {
     last_progress: Instant,
 }
 
-/// Why a connection is over.
+/// Why there is nothing more to do on a connection.
 enum Over {
-    /// Every record has its verdict, or nobody wants to know.
+    /// Every record has its verdict.
     Done,
+    /// Nobody wants to know of verdicts.
+    Unheard,
     Lost(Loss),
 }
 
 enum Step {
     Incoming(Option<(u64, Bytes)>),
     Answer(Result<Option<SyncDataStreamResponse>, Status>),
+    /// The connection takes another batch.
     Room,
     Retry,
+    /// A verdict was delivered, or nobody listens.
+    Delivered(bool),
+    DrainedTooLong,
     GiveUp,
 }
 
@@ -62,7 +69,7 @@ impl Driver {
         settings: Arc<ClientSettings>,
         pool: Arc<Pool>,
         incoming: mpsc::Receiver<(u64, Bytes)>,
-        outgoing: mpsc::Sender<Result<Verdict, ClientError>>,
+        outbox: Outbox,
         shared: Shared,
     ) -> Self {
         Self {
@@ -71,7 +78,7 @@ impl Driver {
             pool,
             incoming,
             finished: false,
-            outgoing,
+            outbox,
             shared,
             unacked: Unacked::default(),
             retry_at: None,
@@ -80,92 +87,119 @@ impl Driver {
     }
 
     pub(super) async fn run(mut self) {
+        let last = self.run_to_the_end().await;
+        self.outbox.end(last).await;
+        self.shared.counters.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the error with which the stream ends, if it does not end well.
+    async fn run_to_the_end(&mut self) -> Option<ClientError> {
         let mut backoff = Backoff::new(self.settings.backoff_start, self.settings.backoff_limit);
         while self.has_work().await {
             let before = self.last_progress;
-            let loss = match self.connect().await {
-                Ok(connection) => match self.converse(connection).await {
-                    Over::Done => break,
-                    Over::Lost(loss) => loss,
-                },
-                Err(loss) => loss,
+            let loss = match self.attempt().await {
+                Over::Done | Over::Unheard => return None,
+                Over::Lost(loss) => loss,
             };
+            self.unacked.disconnected();
+            self.retry_at = None;
+            if let Some(status) = loss.refusal() {
+                return Some(ClientError::Refused(Box::new(status.clone())));
+            }
             if self.last_progress > before {
                 backoff.reset();
             }
-            self.lost(&loss);
-            if loss.refusal().is_none() {
-                let wait = backoff.next(rand::random()).max(loss.pushback());
-                self.pause(wait).await;
+            let wait = backoff.next_after(loss.pushback(), rand::random());
+            if !self.pause(wait).await {
+                return None;
             }
-            if let Some(error) = self.last_word(&loss) {
-                if self.outgoing.send(Err(error)).await.is_err() {
-                    tracing::debug!("gave up with nobody listening");
-                }
-                break;
+            if self.is_too_late() {
+                return Some(self.gave_up(&loss));
             }
         }
-        self.shared.window.close();
+        None
     }
 
     /// Waits for a first record; a stream without one needs no connection.
     async fn has_work(&mut self) -> bool {
-        if self.unacked.len() == 0 && !self.finished {
-            let next = self.incoming.recv().await;
-            self.last_progress = Instant::now();
-            self.take(next);
+        while self.unacked.len() == 0 && !self.finished {
+            tokio::select! {
+                next = self.incoming.recv() => self.take(next),
+                listens = self.outbox.deliver() => if !listens { return false },
+            }
         }
         self.unacked.len() > 0
     }
 
-    /// Opens a stream, unless nobody listens any more.
-    async fn connect(&self) -> Result<Connection, Loss> {
+    /// One connection, from its opening to its end.
+    async fn attempt(&mut self) -> Over {
+        let connection = match self.connect().await {
+            Ok(connection) => connection,
+            Err(over) => return over,
+        };
+        let over = self.converse(connection).await;
+        let reason = match &over {
+            Over::Done | Over::Unheard => "the stream is at its end".to_owned(),
+            Over::Lost(loss) => loss.describe(),
+        };
+        tracing::debug!(%reason, "stream over");
+        self.tell(|metrics| metrics.disconnected(&reason));
+        over
+    }
+
+    async fn connect(&mut self) -> Result<Connection, Over> {
         // However late it is: what the attempt itself fails of is worth knowing.
         let least = Instant::now() + self.settings.connect_timeout;
         let deadline = least.max(self.last_progress + self.settings.give_up_after);
-        let connection = tokio::select! {
-            opened = Connection::open(&self.pool, self.trace.as_ref(), deadline) => opened?,
-            () = self.outgoing.closed() => return Err(Loss::Seen("nobody listens".to_owned())),
+        let mut opening = pin!(Connection::open(&self.pool, self.trace.as_ref(), deadline));
+        let opened = loop {
+            tokio::select! {
+                opened = &mut opening => break opened,
+                listens = self.outbox.deliver() => if !listens { return Err(Over::Unheard) },
+            }
         };
-        let counters = &self.shared.counters;
-        counters.connections.fetch_add(1, Ordering::Relaxed);
-        self.tell(|metrics| metrics.connected());
-        Ok(connection)
-    }
-
-    /// Everything that was under way waits again.
-    fn lost(&mut self, loss: &Loss) {
-        let reason = loss.describe();
-        tracing::debug!(%reason, "stream lost");
-        self.tell(|metrics| metrics.disconnected(&reason));
-        self.unacked.disconnected();
-        self.retry_at = None;
-    }
-
-    /// The error with which the stream ends, if it is not to be opened again.
-    fn last_word(&self, loss: &Loss) -> Option<ClientError> {
-        if let Some(status) = loss.refusal() {
-            return Some(ClientError::Refused(Box::new(status.clone())));
+        match opened {
+            Ok(connection) => {
+                let counters = &self.shared.counters;
+                counters.connections.fetch_add(1, Ordering::Relaxed);
+                self.tell(|metrics| metrics.connected());
+                Ok(connection)
+            }
+            Err(loss) => {
+                let reason = loss.describe();
+                tracing::debug!(%reason, "stream not opened");
+                self.tell(|metrics| metrics.not_connected(&reason));
+                Err(Over::Lost(loss))
+            }
         }
-        let late = self.last_progress.elapsed() >= self.settings.give_up_after;
-        // A stream without anything under way may be silent for ever.
-        (late && self.unacked.len() > 0).then(|| ClientError::GaveUp {
-            endpoint: self.settings.endpoint.clone(),
-            after: self.settings.give_up_after,
-            last: loss.describe(),
-            unacknowledged: self.unacked.len(),
-        })
     }
 
-    /// Waits before the next attempt, unless nobody listens any more or it would be too late.
-    async fn pause(&self, wait: Duration) {
+    /// Waits before the next attempt, but not beyond the time to give up; `false`: nobody listens.
+    async fn pause(&mut self, wait: Duration) -> bool {
         let mut until = Instant::now() + wait;
         if self.unacked.len() > 0 {
             until = until.min(self.last_progress + self.settings.give_up_after);
         }
-        tokio::select! {
-            () = sleep_until(until) => {}
-            () = self.outgoing.closed() => {}
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return true,
+                listens = self.outbox.deliver() => if !listens { return false },
+            }
+        }
+    }
+
+    /// A stream without anything under way may be silent for ever.
+    fn is_too_late(&self) -> bool {
+        let silent = self.last_progress.elapsed();
+        silent >= self.settings.give_up_after && self.unacked.len() > 0
+    }
+
+    fn gave_up(&self, loss: &Loss) -> ClientError {
+        ClientError::GaveUp {
+            endpoint: self.settings.endpoint.clone(),
+            after: self.settings.give_up_after,
+            last: loss.describe(),
+            unacknowledged: self.unacked.len() + self.incoming.len(),
         }
     }
 
@@ -175,50 +209,57 @@ impl Driver {
                 connection.end().await;
                 return Over::Done;
             }
-            match self.step(&mut connection).await {
+            let lost = match self.step(&mut connection).await {
                 Step::Incoming(next) => {
                     self.take(next);
                     self.fill().await;
+                    None
                 }
-                Step::Room => {
-                    if let Err(loss) = self.send_batch(&connection) {
-                        return Over::Lost(loss);
-                    }
-                }
-                Step::Answer(answer) => {
-                    if let ControlFlow::Break(over) = self.answered(answer, &mut connection).await {
-                        return over;
-                    }
-                }
-                Step::Retry => {
-                    self.retry_at = None;
-                    self.unacked.retry_now();
-                }
-                Step::GiveUp => {
-                    let after = self.settings.give_up_after;
-                    let reason = format!("the stream is open, but silent for {after:?}");
-                    return Over::Lost(Loss::Seen(reason));
-                }
+                Step::Room => self.send_batch(&connection).err(),
+                Step::Answer(Ok(Some(answer))) => self.answered(answer, &mut connection).err(),
+                Step::Answer(Ok(None)) => Some(Loss::seen("the gateway ended the stream")),
+                Step::Answer(Err(status)) => Some(Loss::Status(status)),
+                Step::Retry => self.retry().err(),
+                Step::Delivered(true) => None,
+                Step::Delivered(false) => return Over::Unheard,
+                Step::DrainedTooLong => Some(Loss::seen("the gateway is still draining")),
+                Step::GiveUp => Some(Loss::seen("the stream is open, but silent")),
+            };
+            if let Some(loss) = lost {
+                return Over::Lost(loss);
             }
         }
     }
 
     /// Waits for the next thing to do. Every branch is cancel-safe.
     async fn step(&mut self, connection: &mut Connection) -> Step {
-        let can_send =
-            self.unacked.waiting() > 0 && self.unacked.credit_left() > 0 && !connection.draining;
+        let drained_at = connection.draining_until;
+        // What was refused for now goes before what is new, or keys would lose their order.
+        let can_send = self.unacked.waiting() > 0
+            && self.unacked.credit_left() > 0
+            && drained_at.is_none()
+            && self.retry_at.is_none();
         // More than one batch ahead brings nothing; the window bounds what waits.
         let wants_more = !self.finished && self.unacked.waiting() < self.settings.batch_records;
+        let has_room = !self.outbox.is_full();
         let now = Instant::now();
+        if !has_room {
+            // The silence is not the gateway's.
+            self.last_progress = now;
+        }
         let give_up_at = self.last_progress + self.settings.give_up_after;
         tokio::select! {
             biased;
-            answer = connection.answers.message() => Step::Answer(answer),
+            answer = connection.answers.message(), if has_room => Step::Answer(answer),
+            listens = self.outbox.deliver() => Step::Delivered(listens),
             () = sleep_until(self.retry_at.unwrap_or(now)), if self.retry_at.is_some() => Step::Retry,
             next = self.incoming.recv(), if wants_more => Step::Incoming(next),
             permit = connection.batches.reserve(), if can_send => {
                 drop(permit);
                 Step::Room
+            }
+            () = sleep_until(drained_at.unwrap_or(now)), if drained_at.is_some() => {
+                Step::DrainedTooLong
             }
             () = sleep_until(give_up_at), if self.unacked.len() > 0 => Step::GiveUp,
         }
@@ -227,7 +268,8 @@ impl Driver {
     /// Takes what else has come, waiting for it no longer than the linger.
     async fn fill(&mut self) {
         let deadline = Instant::now() + self.settings.linger;
-        while !self.finished && self.unacked.waiting() < self.settings.batch_records {
+        let (records, bytes) = (self.settings.batch_records, self.settings.batch_bytes);
+        while !self.finished && !self.unacked.fills(records, bytes) {
             tokio::select! {
                 biased;
                 next = self.incoming.recv() => self.take(next),
@@ -251,9 +293,10 @@ impl Driver {
     fn send_batch(&mut self, connection: &Connection) -> Result<(), Loss> {
         let before = self.unacked.resent;
         let settings = &self.settings;
-        let records =
-            self.unacked
-                .next_batch(settings.batch_records, settings.batch_bytes, Instant::now());
+        let now = Instant::now();
+        let records = self
+            .unacked
+            .next_batch(settings.batch_records, settings.batch_bytes, now);
         let resent = self.unacked.resent;
         self.shared.counters.resent.store(resent, Ordering::Relaxed);
         self.tell(|metrics| {
@@ -265,44 +308,53 @@ impl Driver {
         let sent = connection
             .batches
             .try_send(SyncDataStreamRequest { records });
-        sent.map_err(|_| Loss::Seen("the connection takes nothing more".to_owned()))
+        sent.map_err(|_| Loss::seen("the connection takes nothing more"))
     }
 
-    async fn answered(
+    /// The wait is over, for all that were refused for now.
+    fn retry(&mut self) -> Result<(), Loss> {
+        self.retry_at = None;
+        let since = self.unacked.refused_since();
+        self.unacked.retry_now();
+        match since {
+            Some(since) if since.elapsed() >= self.settings.give_up_after => {
+                // Others may have got their verdict meanwhile: it is this one that is too late.
+                self.last_progress = since;
+                Err(Loss::seen("a record is refused for now, again and again"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn answered(
         &mut self,
-        answer: Result<Option<SyncDataStreamResponse>, Status>,
+        answer: SyncDataStreamResponse,
         connection: &mut Connection,
-    ) -> ControlFlow<Over> {
-        let seen = |reason: String| ControlFlow::Break(Over::Lost(Loss::Seen(reason)));
-        let answer = match answer {
-            Ok(Some(answer)) => answer,
-            Ok(None) => return seen("the gateway ended the stream".to_owned()),
-            Err(status) => return ControlFlow::Break(Over::Lost(Loss::Status(status))),
-        };
-        let answered = match self.unacked.answer(answer) {
-            Ok(answered) => answered,
-            Err(error) => return seen(error.to_string()),
-        };
-        self.note(&answered);
+    ) -> Result<(), Loss> {
+        let answered = self.unacked.answer(answer);
+        let answered = answered.map_err(|broken| Loss::Seen(broken.to_string()))?;
+        let now = Instant::now();
+        if !answered.verdicts.is_empty() {
+            self.last_progress = now;
+        }
         if let Some(delay) = answered.retry {
-            let at = Instant::now() + delay;
+            let at = now + spread(delay, rand::random());
             self.retry_at = Some(self.retry_at.map_or(at, |before| before.max(at)));
         }
-        connection.draining |= answered.draining;
+        if answered.draining && connection.draining_until.is_none() {
+            connection.draining_until = Some(now + DRAIN);
+        }
+        self.count(&answered);
+        for bytes in &answered.settled {
+            self.shared.window.give_back(*bytes);
+        }
         for verdict in answered.verdicts {
-            if self.outgoing.send(Ok(verdict)).await.is_err() {
-                return ControlFlow::Break(Over::Done);
-            }
+            self.outbox.push(verdict);
         }
-        // Behind the verdicts: who flushed finds them all.
-        let settled = answered.settled.len() as u64;
-        if settled > 0 {
-            self.shared.settled.send_modify(|count| *count += settled);
-        }
-        ControlFlow::Continue(())
+        Ok(())
     }
 
-    fn note(&mut self, answered: &Answered) {
+    fn count(&self, answered: &Answered) {
         let counters = &self.shared.counters;
         let mut acked = 0;
         for verdict in &answered.verdicts {
@@ -313,15 +365,10 @@ impl Driver {
                     self.tell(|metrics| metrics.rejected(rejection));
                 }
             }
-            self.last_progress = Instant::now();
         }
         counters.acked.fetch_add(acked, Ordering::Relaxed);
-        counters
-            .duplicates
-            .store(self.unacked.duplicates, Ordering::Relaxed);
-        for bytes in &answered.settled {
-            self.shared.window.give_back(*bytes);
-        }
+        let duplicates = self.unacked.duplicates;
+        counters.duplicates.store(duplicates, Ordering::Relaxed);
         self.tell(|metrics| {
             let age = answered.oldest.map(|sent| sent.elapsed());
             if let (1.., Some(age)) = (acked, age) {

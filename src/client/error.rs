@@ -11,6 +11,9 @@ use tonic_types::StatusExt;
 /// Trailer of gRFC A6: how many milliseconds to wait; negative or no number: never again.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
+/// The longest wait that a gateway may ask for; more counts as this much.
+pub(super) const LONGEST_PUSHBACK: Duration = Duration::from_secs(3_600);
+
 /// Why sending failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,13 +29,12 @@ pub enum ClientError {
         range: String,
     },
     /// The settings name no endpoint that can be used.
-    #[error("{endpoint} is not an endpoint such as http://127.0.0.1:50051")]
+    #[error("{endpoint} is not an endpoint such as http://127.0.0.1:50051: {reason}")]
     Endpoint {
         /// What was given.
         endpoint: String,
         /// Why it is none.
-        #[source]
-        source: tonic::transport::Error,
+        reason: String,
     },
     /// Nothing got a verdict for the time that the settings allow.
     #[error("no verdict from {endpoint} for {after:?}: {last}")]
@@ -52,20 +54,22 @@ pub enum ClientError {
     DeadlineExceeded {
         /// The gateway's address.
         endpoint: String,
+        /// The id under which to send it again.
+        request_id: String,
         /// How long it was tried.
         after: Duration,
         /// The last failure.
         last: String,
     },
-    /// The record alone is larger than one message may be.
-    #[error("the record has {bytes} bytes, more than the {limit} that a message takes")]
+    /// The record is larger than a gateway takes; it was not sent.
+    #[error("the record has {bytes} bytes, more than the {limit} that a gateway takes")]
     RecordTooLarge {
         /// Its encoded size.
         bytes: usize,
         /// The limit, [`crate::limits::MAX_RECORD_BYTES`].
         limit: usize,
     },
-    /// The stream has ended; [`Verdicts::next`](super::Verdicts::next) has told why.
+    /// The stream has ended; the error before this one told why.
     #[error("the stream has ended")]
     Ended,
     /// The gateway refused the call.
@@ -131,33 +135,41 @@ impl Again {
                 .get_details_retry_info()
                 .and_then(|info| info.retry_delay),
         };
-        let repeat = match status.code() {
-            Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::Unauthenticated
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::DataLoss => false,
-            // Too much at once, or a single thing that is too large: only the details tell.
-            Code::ResourceExhausted => {
-                asked.is_some() || reason(status) == Some(ErrorReason::Overloaded)
-            }
-            Code::Ok
-            | Code::Cancelled
-            | Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::Internal
-            | Code::Unavailable => true,
+        let repeat = match reason(status) {
+            // A stream whose answers were not read in time ends so, and may be opened again.
+            Some(ErrorReason::Overloaded) => true,
+            // CloudSync says a delay with everything that is worth it.
+            Some(_) => asked.is_some(),
+            None => asked.is_some() || is_passing(status.code()),
         };
         if repeat {
-            Self::After(asked.unwrap_or_default())
+            Self::After(asked.unwrap_or_default().min(LONGEST_PUSHBACK))
         } else {
             Self::Never
         }
+    }
+}
+
+/// Whether a code alone, of somebody who says nothing else, is worth another attempt.
+fn is_passing(code: Code) -> bool {
+    match code {
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable => true,
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::DataLoss => false,
     }
 }
 
@@ -169,7 +181,7 @@ fn pushback(status: &Status) -> Option<Again> {
     }))
 }
 
-fn reason(status: &Status) -> Option<ErrorReason> {
+pub(super) fn reason(status: &Status) -> Option<ErrorReason> {
     let info = status.get_details_error_info()?;
     if info.domain != crate::reason::DOMAIN {
         return None;
@@ -203,20 +215,13 @@ mod tests {
             let Ok(reason) = ErrorReason::try_from(number) else {
                 break;
             };
-            let for_now = Refusal::retryable(reason, Duration::from_millis(70), "x").to_status();
+            let wait = Duration::from_millis(70);
+            let for_now = Refusal::retryable(reason, wait, "x").to_status();
+            assert_eq!(Again::of(&for_now), Again::After(wait), "{reason:?}");
             let for_good = Refusal::permanent(reason, "x").to_status();
-            let error = ClientError::Refused(Box::new(for_good.clone()));
+            let error = ClientError::Refused(Box::new(for_good));
             assert_eq!(error.reason(), Some(reason));
-            // These codes are not repeated, whatever delay stands beside them.
-            if reason.grpc_code() == Code::InvalidArgument {
-                assert_eq!(Again::of(&for_now), Again::Never);
-                assert!(!error.is_retryable());
-            } else {
-                let wait = Duration::from_millis(70);
-                assert_eq!(Again::of(&for_now), Again::After(wait), "{reason:?}");
-            }
-            let too_large = reason == ErrorReason::RecordTooLarge;
-            assert!(!too_large || Again::of(&for_good) == Again::Never);
+            assert_eq!(error.is_retryable(), reason == ErrorReason::Overloaded);
         }
     }
 
@@ -225,6 +230,7 @@ mod tests {
         let refusal = Refusal::retryable(ErrorReason::Overloaded, Duration::from_millis(250), "x");
         for (value, expected) in [
             ("9", Again::After(Duration::from_millis(9))),
+            ("18446744073709551615", Again::After(LONGEST_PUSHBACK)),
             ("-1", Again::Never),
             ("soon", Again::Never),
         ] {

@@ -22,12 +22,17 @@ pub trait TraceSource: Debug + Send + Sync {
     fn current(&self) -> Option<TraceContext>;
 }
 
-/// Is told what streams do, from their tasks: it must not block. Every method does nothing unless
+/// Is told what streams do, from their tasks: it must not block, and a panic ends the stream. Every method does nothing unless
 /// it is written.
 pub trait ClientMetrics: Debug + Send + Sync {
     /// A stream is open.
     fn connected(&self) {}
-    /// A stream was lost, and will be opened again if there is anything to send.
+    /// A stream could not be opened; another attempt follows, unless it gives up.
+    fn not_connected(&self, reason: &str) {
+        let _ = reason;
+    }
+    /// An open stream is over: at its end, or lost; then it is opened again if there is anything to
+    /// send.
     fn disconnected(&self, reason: &str) {
         let _ = reason;
     }
@@ -43,7 +48,7 @@ pub trait ClientMetrics: Debug + Send + Sync {
     fn rejected(&self, rejection: &Rejection) {
         let _ = rejection;
     }
-    /// So many records of a stream have no verdict now.
+    /// So many records that a stream has taken up have no verdict now.
     fn unacknowledged(&self, records: usize) {
         let _ = records;
     }

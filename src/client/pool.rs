@@ -6,24 +6,26 @@
 //!
 //! A channel connects by itself, and again after a loss.
 
+use super::error::describe;
 use super::{ClientError, ClientSettings};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
-/// How often an idle connection is asked whether it is alive, and how long it may take to answer.
+/// How often a connection with open calls is asked whether it is alive, and how long it may take to
+/// answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub(super) struct Pool {
     endpoint: Endpoint,
-    /// For single calls.
+    /// For single records.
     channel: Channel,
     streams_per_connection: usize,
     lanes: Mutex<Vec<Weak<Channel>>>,
 }
 
-/// A stream's part of a connection.
+/// A stream's part of a connection, held as long as it is open.
 #[derive(Debug)]
 pub(super) struct Lane(Arc<Channel>);
 
@@ -31,11 +33,7 @@ pub(super) struct Lane(Arc<Channel>);
 
 impl Pool {
     pub(super) fn new(settings: &ClientSettings) -> Result<Self, ClientError> {
-        let endpoint = Endpoint::from_shared(settings.endpoint.clone())
-            .map_err(|source| ClientError::Endpoint {
-                endpoint: settings.endpoint.clone(),
-                source,
-            })?
+        let endpoint = endpoint(&settings.endpoint)?
             .connect_timeout(settings.connect_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(1 << 20)
@@ -68,6 +66,22 @@ impl Pool {
         let channel = Arc::new(self.endpoint.connect_lazy());
         lanes.push(Arc::downgrade(&channel));
         Lane(channel)
+    }
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, ClientError> {
+    let wrong = |reason: String| ClientError::Endpoint {
+        endpoint: text.to_owned(),
+        reason,
+    };
+    let endpoint =
+        Endpoint::from_shared(text.to_owned()).map_err(|error| wrong(describe(&error)))?;
+    let uri = endpoint.uri();
+    match uri.scheme_str() {
+        Some("http") if uri.authority().is_some() => Ok(endpoint),
+        // Never in the clear what was asked to be hidden.
+        Some("https") => Err(wrong("there is no TLS yet".to_owned())),
+        _ => Err(wrong("it does not begin with http://".to_owned())),
     }
 }
 

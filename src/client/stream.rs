@@ -4,16 +4,16 @@
 //! `driver.rs`, which ends when every record has its verdict or when it gives up.
 
 use super::calls::checked;
+use super::outbox::Outbox;
 use super::pool::Pool;
-use super::{ClientError, ClientSettings, Summary, Verdict, driver};
+use super::{ClientError, ClientSettings, Summary, Verdict, driver, new_request_id};
 use crate::limits::MAX_RECORD_BYTES;
-use crate::v1::SyncRecord;
+use crate::v1::{ErrorReason, Rejection, SyncRecord};
 use bytes::Bytes;
 use prost::Message;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::{Semaphore, mpsc, watch};
-use uuid::Uuid;
 
 /// A stream in one hand: what it takes in while it waits are verdicts, of which it keeps the counts
 /// and the first rejections. Dropped without [`RecordStream::close`], it ends with what it was
@@ -31,12 +31,13 @@ pub struct RecordSender {
     records: mpsc::Sender<(u64, Bytes)>,
     window: Arc<Window>,
     counters: Arc<Counters>,
-    settled: watch::Receiver<u64>,
+    told: watch::Receiver<u64>,
     next_sequence: u64,
 }
 
-/// Gives the verdicts of one stream, in the order in which they fall. They must be read, or the
-/// sender waits; dropping it ends the stream.
+/// Gives the verdicts of one stream, in the order in which they fall. Acknowledgements that nobody
+/// reads pile up in one verdict; behind 1,024 that do not join, the stream waits to be read.
+/// Dropping it ends the stream.
 #[derive(Debug)]
 pub struct Verdicts {
     verdicts: mpsc::Receiver<Result<Verdict, ClientError>>,
@@ -66,6 +67,8 @@ pub(super) struct Counters {
     pub(super) resent: AtomicU64,
     pub(super) duplicates: AtomicU64,
     pub(super) connections: AtomicU64,
+    /// The task came to its end: nothing is missing behind the last verdict.
+    pub(super) ended: AtomicBool,
 }
 
 /// What the task of a stream tells its halves.
@@ -73,8 +76,6 @@ pub(super) struct Counters {
 pub(super) struct Shared {
     pub(super) window: Arc<Window>,
     pub(super) counters: Arc<Counters>,
-    /// Records that have their verdict.
-    pub(super) settled: watch::Sender<u64>,
 }
 
 /// Room for records without a verdict: bounded in records and in bytes by one count of bytes, in
@@ -92,13 +93,13 @@ pub(super) fn open(settings: Arc<ClientSettings>, pool: Arc<Pool>) -> RecordStre
     let counters = Arc::new(Counters::default());
     let (records, incoming) = mpsc::channel(settings.window_records.min(Semaphore::MAX_PERMITS));
     let (outgoing, verdicts) = mpsc::channel(64);
-    let (settled, told) = watch::channel(0);
+    let (tell, told) = watch::channel(0);
     let shared = Shared {
         window: Arc::clone(&window),
         counters: Arc::clone(&counters),
-        settled,
     };
-    let driver = driver::Driver::new(settings, pool, incoming, outgoing, shared);
+    let outbox = Outbox::new(outgoing, tell);
+    let driver = driver::Driver::new(settings, pool, incoming, outbox, shared);
     #[expect(
         clippy::disallowed_methods,
         reason = "the client has no shutdown of its own: the task ends with its two halves"
@@ -108,7 +109,7 @@ pub(super) fn open(settings: Arc<ClientSettings>, pool: Arc<Pool>) -> RecordStre
         records,
         window,
         counters: Arc::clone(&counters),
-        settled: told,
+        told,
         next_sequence: 0,
     };
     RecordStream {
@@ -127,19 +128,19 @@ impl RecordStream {
     /// Cancel-safe: a record whose `send` was dropped before it returned was not given.
     ///
     /// # Errors
-    /// [`ClientError::RecordTooLarge`], after which the stream goes on; else why it has ended:
-    /// [`ClientError::GaveUp`] or [`ClientError::Refused`].
+    /// [`ClientError::RecordTooLarge`], after which the stream goes on; else why it has ended, once:
+    /// [`ClientError::GaveUp`] or [`ClientError::Refused`], and [`ClientError::Ended`] from then on.
     pub async fn send(&mut self, record: SyncRecord) -> Result<u64, ClientError> {
         let encoded = encode(record)?;
         loop {
-            // The window may be full: verdicts must be taken for room to come.
             let given = tokio::select! {
                 biased;
-                given = self.sender.send_encoded(encoded.clone()) => given,
+                // Room in the window comes from verdicts, and a reader who waits for room is none.
                 verdict = self.verdicts.next() => {
                     self.note(verdict)?;
                     continue;
                 }
+                given = self.sender.send_encoded(encoded.clone()) => given,
             };
             match given {
                 Err(ClientError::Ended) => return Err(self.last_word().await),
@@ -151,7 +152,7 @@ impl RecordStream {
     /// Waits until everything given so far has its verdict. Cancel-safe.
     ///
     /// # Errors
-    /// [`ClientError::GaveUp`] or [`ClientError::Refused`], which end the stream.
+    /// Why the stream has ended, as [`RecordStream::send`].
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         while self.summary.settled() < self.sender.next_sequence {
             let verdict = self.verdicts.next().await;
@@ -160,14 +161,22 @@ impl RecordStream {
         Ok(())
     }
 
-    /// Ends the stream when everything given has its verdict, and tells what became of it. It takes
-    /// no longer than [`ClientSettings::give_up_after`] behind the last verdict.
+    /// Ends the stream when everything given has its verdict, and tells what became of it. It gives
+    /// up as [`ClientSettings::give_up_after`] says.
     ///
     /// # Errors
     /// As [`RecordStream::flush`].
-    pub async fn close(mut self) -> Result<Summary, ClientError> {
-        self.flush().await?;
-        Ok(self.summary())
+    pub async fn close(self) -> Result<Summary, ClientError> {
+        let Self {
+            sender,
+            mut verdicts,
+            mut summary,
+        } = self;
+        sender.finish();
+        while let Some(verdict) = verdicts.next().await {
+            summary.note(verdict?);
+        }
+        Ok(summary.with(verdicts.stats()))
     }
 
     /// What became of the records so far, as far as this handle has taken verdicts in.
@@ -177,9 +186,26 @@ impl RecordStream {
     }
 
     /// The two halves, for whoever wants to see each verdict, or to send and listen in two tasks.
+    /// Verdicts that this handle has taken in already are not told again.
     #[must_use]
     pub fn split(self) -> (RecordSender, Verdicts) {
         (self.sender, self.verdicts)
+    }
+
+    /// A record that is not sent, since it is `error`, counts as one that was refused.
+    pub(super) fn refuse(&mut self, error: &ClientError) {
+        let index = self.sender.next_sequence;
+        self.sender.next_sequence += 1;
+        let rejection = Box::new(Rejection {
+            index,
+            reason: ErrorReason::RecordTooLarge.into(),
+            message: error.to_string(),
+            ..Rejection::default()
+        });
+        self.summary.note(Verdict::Rejected {
+            sequence: index,
+            rejection,
+        });
     }
 
     fn note(&mut self, verdict: Option<Result<Verdict, ClientError>>) -> Result<(), ClientError> {
@@ -249,8 +275,8 @@ impl RecordSender {
     /// [`ClientError::Ended`] once the stream gave up.
     pub async fn flush(&mut self) -> Result<(), ClientError> {
         let given = self.next_sequence;
-        let settled = self.settled.wait_for(|settled| *settled >= given).await;
-        settled.map(drop).map_err(|_| ClientError::Ended)
+        let told = self.told.wait_for(|told| *told >= given).await;
+        told.map(drop).map_err(|_| ClientError::Ended)
     }
 
     /// What the stream has done so far.
@@ -266,7 +292,7 @@ impl RecordSender {
 /// `record`, with an id if it has none, in the bytes that every attempt sends.
 fn encode(mut record: SyncRecord) -> Result<Bytes, ClientError> {
     if record.request_id.is_empty() {
-        record.request_id = Uuid::now_v7().to_string();
+        record.request_id = new_request_id();
     }
     checked(record.encode_to_vec()).map(Bytes::from)
 }
@@ -277,7 +303,13 @@ impl Verdicts {
     /// The next verdict; `None` when every record of a finished stream has its own. An error is
     /// the last thing that comes. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<Verdict, ClientError>> {
-        self.verdicts.recv().await
+        let verdict = self.verdicts.recv().await;
+        let cut_off = verdict.is_none() && !self.counters.ended.swap(true, Ordering::Relaxed);
+        if cut_off {
+            // The task was ended from outside, by the runtime or by a hook that panicked.
+            return Some(Err(ClientError::Ended));
+        }
+        verdict
     }
 
     /// What the stream has done so far.
@@ -309,7 +341,7 @@ impl Window {
             .unwrap_or(u32::MAX)
             .max(1);
         let records = u32::try_from(records).unwrap_or(u32::MAX).max(1);
-        let least = (size / records).max(1);
+        let least = size.div_ceil(records);
         Self {
             room: Semaphore::new(size as usize),
             size,
@@ -329,9 +361,28 @@ impl Window {
     pub(super) fn give_back(&self, bytes: usize) {
         self.room.add_permits(self.weight(bytes) as usize);
     }
+}
 
-    /// Nobody waits for room any longer: the stream has ended.
-    pub(super) fn close(&self) {
-        self.room.close();
+// === impl Shared ===
+
+/// However the task ends, nobody waits for room any longer.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.window.room.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_never_takes_more_records_than_it_says() {
+        for (records, bytes) in [(10_000, 32 << 20), (10, 15), (1, 1), (3, 1_000)] {
+            let window = Window::new(records, bytes);
+            let least = window.weight(0) as usize;
+            assert!(window.room.available_permits() / least <= records);
+            assert!(window.weight(usize::MAX) as usize <= bytes, "it fits alone");
+        }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! In: records, answers of the gateway, losses of the connection. Out: what to send next, and
 //! exactly one [`Verdict`] for each record. Promises: a record is dropped only with its verdict;
-//! after a lost connection everything without one is sent again, in the old order, in front of
-//! what is new; a record that the gateway refused for now goes once more.
+//! after a lost connection everything without one is sent again, in the order in which it was
+//! given; a record that the gateway refused for now goes once more.
 
+use super::error::LONGEST_PUSHBACK;
 use crate::v1::{Rejection, SyncDataStreamResponse};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -35,6 +36,8 @@ pub(super) struct Pending {
     pub(super) encoded: Bytes,
     /// When it went on the wire, the last time.
     pub(super) sent_at: Option<Instant>,
+    /// Since when the gateway refuses it for now.
+    refused_since: Option<Instant>,
 }
 
 /// What an answer meant.
@@ -52,16 +55,19 @@ pub(super) struct Answered {
 
 /// The gateway broke the contract.
 #[derive(Debug, thiserror::Error)]
-#[error("the gateway acknowledged {acked} records of a stream that carried {sent}")]
-pub(super) struct AckedTooMuch {
-    acked: u64,
-    sent: u64,
+pub(super) enum BrokenContract {
+    #[error("the gateway acknowledged {acked} records of a stream that carried {sent}")]
+    AckedTooMuch { acked: u64, sent: u64 },
+    #[error("the gateway refused record {index}, which has its verdict, or was never sent")]
+    RefusedNoneOfThese { index: u64 },
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Unacked {
     /// To be sent on this connection, in order.
     waiting: VecDeque<Pending>,
+    /// Their encoded size.
+    waiting_bytes: usize,
     /// Sent on this connection, in order; the first has the stream's index `answered`.
     in_flight: VecDeque<Pending>,
     answered: u64,
@@ -77,10 +83,12 @@ pub(super) struct Unacked {
 
 impl Unacked {
     pub(super) fn push(&mut self, sequence: u64, encoded: Bytes) {
+        self.waiting_bytes += encoded.len();
         self.waiting.push_back(Pending {
             sequence,
             encoded,
             sent_at: None,
+            refused_since: None,
         });
     }
 
@@ -91,6 +99,16 @@ impl Unacked {
 
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether what waits fills a batch.
+    pub(super) fn fills(&self, most: usize, most_bytes: usize) -> bool {
+        self.waiting.len() >= most || self.waiting_bytes >= most_bytes
+    }
+
+    /// Since when some record is refused for now, again and again.
+    pub(super) fn refused_since(&self) -> Option<Instant> {
+        self.retrying.iter().filter_map(|it| it.refused_since).min()
     }
 
     /// How many records the gateway would still take on this connection.
@@ -121,6 +139,7 @@ impl Unacked {
             let Some(mut pending) = self.waiting.pop_front() else {
                 break;
             };
+            self.waiting_bytes -= pending.encoded.len();
             self.resent += u64::from(pending.sent_at.replace(now).is_some());
             batch.push(pending.encoded.clone());
             self.in_flight.push_back(pending);
@@ -131,19 +150,14 @@ impl Unacked {
     pub(super) fn answer(
         &mut self,
         answer: SyncDataStreamResponse,
-    ) -> Result<Answered, AckedTooMuch> {
+    ) -> Result<Answered, BrokenContract> {
         let sent = self.answered + self.in_flight.len() as u64;
-        if answer.acked_count > sent {
-            return Err(AckedTooMuch {
-                acked: answer.acked_count,
-                sent,
-            });
+        let acked = answer.acked_count;
+        if acked > sent {
+            return Err(BrokenContract::AckedTooMuch { acked, sent });
         }
         self.credit = self.credit.max(answer.credit_count);
-        self.refused.extend(answer.rejections);
-        self.refused
-            .make_contiguous()
-            .sort_by_key(|rejection| rejection.index);
+        self.refuse(answer.rejections, sent)?;
         let duplicates = answer.duplicate_count.max(self.duplicates_on_connection);
         self.duplicates += duplicates - self.duplicates_on_connection;
         self.duplicates_on_connection = duplicates;
@@ -171,23 +185,45 @@ impl Unacked {
         Ok(answered)
     }
 
-    fn settle(&mut self, pending: Pending, rejection: Option<Rejection>, answered: &mut Answered) {
-        let Pending {
-            sequence,
-            ref encoded,
-            ..
-        } = pending;
+    /// Keeps `rejections` until their records are answered, in the order of the stream.
+    fn refuse(&mut self, rejections: Vec<Rejection>, sent: u64) -> Result<(), BrokenContract> {
+        if rejections.is_empty() {
+            return Ok(());
+        }
+        self.refused.extend(rejections);
+        let refused = self.refused.make_contiguous();
+        refused.sort_by_key(|rejection| rejection.index);
+        let mut next = self.answered;
+        for rejection in refused {
+            let index = rejection.index;
+            if index < next || index >= sent {
+                return Err(BrokenContract::RefusedNoneOfThese { index });
+            }
+            next = index + 1;
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        mut pending: Pending,
+        rejection: Option<Rejection>,
+        answered: &mut Answered,
+    ) {
+        let sequence = pending.sequence;
         match rejection {
             Some(Rejection {
                 retry_delay: Some(delay),
                 ..
             }) => {
                 let delay = Duration::try_from(delay).unwrap_or_default();
+                let delay = delay.min(LONGEST_PUSHBACK);
                 answered.retry = Some(answered.retry.unwrap_or_default().max(delay));
+                pending.refused_since = pending.refused_since.or(pending.sent_at);
                 self.retrying.push(pending);
             }
             Some(rejection) => {
-                answered.settled.push(encoded.len());
+                answered.settled.push(pending.encoded.len());
                 let rejection = Box::new(rejection);
                 answered.verdicts.push(Verdict::Rejected {
                     sequence,
@@ -195,7 +231,7 @@ impl Unacked {
                 });
             }
             None => {
-                answered.settled.push(encoded.len());
+                answered.settled.push(pending.encoded.len());
                 match answered.verdicts.last_mut() {
                     Some(Verdict::Acked(range)) if range.end == sequence => range.end += 1,
                     _ => answered
@@ -206,23 +242,29 @@ impl Unacked {
         }
     }
 
-    /// The wait is over: what was refused for now goes in front again.
+    /// The wait is over: what was refused for now goes again.
     pub(super) fn retry_now(&mut self) {
-        let mut again: VecDeque<_> = self.retrying.drain(..).collect();
-        again.append(&mut self.waiting);
-        self.waiting = again;
+        let again = std::mem::take(&mut self.retrying);
+        self.again(again);
     }
 
     /// The connection is gone, and with it every answer that was on its way.
     pub(super) fn disconnected(&mut self) {
-        let mut again = std::mem::take(&mut self.in_flight);
-        again.append(&mut self.waiting);
-        self.waiting = again;
+        let mut again = std::mem::take(&mut self.retrying);
+        again.extend(self.in_flight.drain(..));
         self.answered = 0;
         self.credit = 0;
         self.refused.clear();
         self.duplicates_on_connection = 0;
-        self.retry_now();
+        self.again(again);
+    }
+
+    /// Puts records among those that wait, in the order in which they were given.
+    fn again(&mut self, again: Vec<Pending>) {
+        self.waiting_bytes += again.iter().map(|it| it.encoded.len()).sum::<usize>();
+        self.waiting.extend(again);
+        let waiting = self.waiting.make_contiguous();
+        waiting.sort_by_key(|pending| pending.sequence);
     }
 }
 

@@ -104,7 +104,7 @@ async fn the_metrics_add_up() {
     let get = |counter: &AtomicU64| counter.load(Relaxed);
     assert_eq!(get(&told.acked), 49);
     assert_eq!(get(&told.rejected), 1);
-    assert_eq!((get(&told.connected), get(&told.disconnected)), (2, 1));
+    assert_eq!((get(&told.connected), get(&told.disconnected)), (2, 2));
     assert_eq!(get(&told.again), summary.resent);
     assert_eq!(get(&told.sent) - get(&told.again), 50);
     assert_eq!(get(&told.unacknowledged), 0);

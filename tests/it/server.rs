@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -35,8 +35,9 @@ pub(crate) enum Act {
     Credit(u64),
     /// Takes a batch and cuts the stream off instead of answering.
     LoseAck,
-    /// Answers a batch, says that it drains, answers one more if it comes, and ends the stream.
-    Drain(Status),
+    /// Says that it drains when it answers a batch, answers what comes all the same, and ends the
+    /// stream when it is told to.
+    Drain(Status, Arc<Notify>),
     /// Answers a batch, is silent for so long, and ends the stream.
     EndIdle(Duration),
     /// Ends the stream with this at once.
@@ -159,7 +160,7 @@ impl Script {
             Some(Refuse::ForGood) => None,
             Some(Refuse::ForNow(times)) => {
                 *times -= 1;
-                Some(Duration::from_millis(1).try_into().unwrap())
+                Some(Duration::from_millis(100).try_into().unwrap())
             }
         };
         Some(Rejection {
@@ -193,7 +194,7 @@ impl Script {
         if to.send(Ok(stream.answer())).await.is_err() {
             return;
         }
-        while let Some(Ok(batch)) = batches.next().await {
+        while let Some(batch) = next(&mut batches, &act).await {
             self.take_batch(&mut stream, &batch);
             match &act {
                 Act::LoseAck => return,
@@ -204,22 +205,16 @@ impl Script {
                     to.send(Ok(answer)).await.unwrap_or_default();
                     return tokio::time::sleep(*silence).await;
                 }
-                Act::Drain(status) => {
-                    stream.draining = true;
-                    let answer = stream.answer();
-                    if to.send(Ok(answer)).await.is_err() {
-                        return;
-                    }
-                    // Nothing may come now: whatever does would be cut off.
-                    let status = status.clone();
-                    return to.send(Err(status)).await.unwrap_or_default();
-                }
+                Act::Drain(..) => stream.draining = true,
                 _ => stream.credit = stream.acked + CREDIT,
             }
             let answer = stream.answer();
             if to.send(Ok(answer)).await.is_err() {
                 return;
             }
+        }
+        if let Act::Drain(status, _) = act {
+            return to.send(Err(status)).await.unwrap_or_default();
         }
         // The client has closed its half: what a withheld credit kept back is answered.
         let answer = stream.answer();
@@ -235,6 +230,23 @@ impl Script {
         let beyond = stream.acked.saturating_sub(stream.credit);
         let mut seen = self.seen.lock().unwrap();
         seen.beyond_credit = seen.beyond_credit.max(beyond);
+    }
+}
+
+/// The next batch of a stream that goes on.
+async fn next(
+    batches: &mut Streaming<SyncDataStreamRequest>,
+    act: &Act,
+) -> Option<SyncDataStreamRequest> {
+    let ended = async {
+        match act {
+            Act::Drain(_, end) => end.notified().await,
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        batch = batches.next() => batch?.ok(),
+        () = ended => None,
     }
 }
 

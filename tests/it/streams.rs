@@ -5,6 +5,7 @@ use cloudsync::client::{self, ClientMetrics, Verdict};
 use cloudsync::reason::Refusal;
 use cloudsync::{Client, ClientError, ClientSettings, ErrorReason, SyncRecord};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -64,13 +65,28 @@ async fn no_record_goes_beyond_the_credit() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_drains_gets_nothing_more_and_is_left_in_peace() {
+async fn a_gateway_that_drains_gets_nothing_more_and_the_rest_goes_to_the_next() {
     let wait = Duration::from_millis(5);
     let status = Refusal::retryable(ErrorReason::Draining, wait, "stopping").to_status();
-    let server = Scripted::start([Act::Drain(status.clone()), Act::Drain(status)]).await;
-    let summary = send_all(server.settings(), RECORDS).await.unwrap();
-    assert_eq!((summary.acked, summary.connections), (100, 3));
-    assert_taken(&server, RECORDS);
+    let end = Arc::new(Notify::new());
+    let server = Scripted::start([Act::Drain(status, Arc::clone(&end))]).await;
+    let hooks = Arc::new(Hooks::default());
+    let mut stream = Client::new(hooks.settings(&server)).unwrap().stream();
+    stream.send(record(0)).await.unwrap();
+    stream.flush().await.unwrap();
+    // With this verdict came the word; what is given now stays here.
+    stream.send(record(1)).await.unwrap();
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(hooks.sent.load(Relaxed), 1);
+    end.notify_one();
+    let summary = timeout(LONG, stream.close()).await.unwrap().unwrap();
+    assert_eq!(
+        (summary.acked, summary.resent, summary.connections),
+        (2, 0, 2)
+    );
+    assert_taken(&server, 2);
 }
 
 #[tokio::test]
@@ -152,29 +168,166 @@ async fn it_gives_up_when_nothing_comes_and_says_what_was_last() {
 async fn a_stream_with_nothing_under_way_never_gives_up() {
     let silence = Duration::from_millis(3_500);
     let server = Scripted::start([Act::EndIdle(silence)]).await;
-    let lost = Arc::new(Lost::default());
+    let hooks = Arc::new(Hooks::default());
     let settings = ClientSettings {
         give_up_after: Duration::from_secs(3),
         connect_timeout: LONG,
-        metrics: Some(Arc::clone(&lost) as Arc<dyn ClientMetrics>),
-        ..server.settings()
+        ..hooks.settings(&server)
     };
     let mut stream = Client::new(settings).unwrap().stream();
     stream.send(record(0)).await.unwrap();
     stream.flush().await.unwrap();
-    timeout(LONG, lost.0.notified()).await.unwrap();
+    timeout(LONG, hooks.lost.notified()).await.unwrap();
     stream.send(record(1)).await.unwrap();
     let summary = timeout(LONG, stream.close()).await.unwrap().unwrap();
     assert_eq!((summary.acked, summary.connections), (2, 2));
 }
 
 #[derive(Debug, Default)]
-struct Lost(Notify);
+struct Hooks {
+    sent: AtomicUsize,
+    lost: Notify,
+}
 
-impl ClientMetrics for Lost {
-    fn disconnected(&self, _: &str) {
-        self.0.notify_one();
+impl Hooks {
+    fn settings(self: &Arc<Self>, server: &Scripted) -> ClientSettings {
+        ClientSettings {
+            linger: Duration::ZERO,
+            metrics: Some(Arc::clone(self) as Arc<dyn ClientMetrics>),
+            ..server.settings()
+        }
     }
+}
+
+impl ClientMetrics for Hooks {
+    fn sent(&self, records: usize, _: usize, _: usize) {
+        self.sent.fetch_add(records, Relaxed);
+    }
+    fn disconnected(&self, _: &str) {
+        self.lost.notify_one();
+    }
+}
+
+/// Neither goes on for nobody: the task, which holds the hooks, ends.
+#[tokio::test]
+async fn a_dropped_stream_ends_connected_or_not() {
+    let server = Scripted::start([Act::Silence]).await;
+    let nowhere = settings("127.0.0.1:9".parse().unwrap());
+    for endpoint in [server.settings().endpoint, nowhere.endpoint] {
+        let hooks = Arc::new(Hooks::default());
+        let settings = ClientSettings {
+            endpoint,
+            ..hooks.settings(&server)
+        };
+        let mut stream = Client::new(settings).unwrap().stream();
+        stream.send(record(0)).await.unwrap();
+        drop(stream);
+        let ended = async {
+            while Arc::strong_count(&hooks) > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, ended).await.unwrap();
+    }
+}
+
+/// Every other record is refused, so no two verdicts join; nobody reads them for a while.
+#[tokio::test]
+async fn unread_verdicts_hold_nothing_up_and_none_is_missing() {
+    let server = Scripted::start([]).await;
+    for n in (0..600).step_by(2) {
+        server.script.refuse(n, Refuse::ForGood);
+    }
+    let (mut sender, mut verdicts) = Client::new(server.settings()).unwrap().stream().split();
+    for n in 0..600 {
+        sender.send(record(n)).await.unwrap();
+    }
+    let all = async {
+        while sender.stats().acked + sender.stats().rejected < 600 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, all).await.unwrap();
+    sender.finish();
+    for n in 0..600 {
+        let verdict = verdicts.next().await.unwrap().unwrap();
+        let rejected = matches!(verdict, Verdict::Rejected { sequence, .. } if sequence == n);
+        assert!(
+            rejected || verdict == Verdict::Acked(n..n + 1),
+            "{n}: {verdict:?}"
+        );
+    }
+    assert!(verdicts.next().await.is_none());
+}
+
+#[tokio::test]
+async fn what_is_refused_for_now_is_not_overtaken_by_what_was_not_sent_yet() {
+    let server = Scripted::start([]).await;
+    server.script.refuse(2, Refuse::ForNow(1));
+    let (mut sender, mut verdicts) = Client::new(server.settings()).unwrap().stream().split();
+    for n in 0..4 {
+        sender.send(record(n)).await.unwrap();
+    }
+    let mut acked = 0;
+    while acked < 3 {
+        let Verdict::Acked(range) = verdicts.next().await.unwrap().unwrap() else {
+            panic!("none is refused for good")
+        };
+        acked += range.end - range.start;
+    }
+    sender.send(record(4)).await.unwrap();
+    sender.finish();
+    while let Some(verdict) = verdicts.next().await {
+        verdict.unwrap();
+    }
+    let order: Vec<_> = [0, 1, 3, 2, 4].map(|n| record(n).request_id).into();
+    server.seen(|seen| assert_eq!(seen.order, order));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_cannot_be_is_refused_at_once() {
+    for (endpoint, why) in [
+        ("https://127.0.0.1:1", "there is no TLS yet"),
+        ("127.0.0.1:1", "it does not begin with http://"),
+        ("http://", ""),
+    ] {
+        let error = Client::new(ClientSettings::to(endpoint)).unwrap_err();
+        assert!(matches!(error, ClientError::Endpoint { .. }), "{error}");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn never_is_a_time_as_well() {
+    let server = Scripted::start([Act::LoseAck]).await;
+    let settings = ClientSettings {
+        give_up_after: Duration::MAX,
+        connect_timeout: Duration::MAX,
+        deadline: Duration::MAX,
+        ..server.settings()
+    };
+    let client = Client::new(settings.clone()).unwrap();
+    client.send_one(record(0)).await.unwrap();
+    assert_eq!(send_all(settings, 10).await.unwrap().acked, 10);
+}
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_named_and_the_rest_is_sent() {
+    let server = Scripted::start([]).await;
+    let large = SyncRecord {
+        payload: vec![0; 1_000_001].into(),
+        ..record(1)
+    };
+    let client = Client::new(server.settings()).unwrap();
+    let records = client::iter([record(0), large, record(2)]);
+    let summary = timeout(LONG, client.send_all(records))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!((summary.acked, summary.rejected), (2, 1));
+    let (sequence, rejection) = &summary.rejections[0];
+    assert_eq!(*sequence, 1);
+    assert_eq!(rejection.reason(), ErrorReason::RecordTooLarge);
 }
 
 #[tokio::test]

@@ -161,3 +161,33 @@ fn an_acknowledgement_of_what_was_never_sent_is_an_error() {
     };
     assert!(Unacked::default().answer(answer).is_err());
 }
+
+#[test]
+fn a_refusal_of_what_is_not_under_way_breaks_the_contract() {
+    let refusal = |index| Rejection {
+        index,
+        ..Rejection::default()
+    };
+    for (indices, fine) in [
+        (vec![0, 1], true),
+        (vec![1, 0], true),
+        (vec![2], false),
+        (vec![1, 1], false),
+    ] {
+        let mut unacked = Unacked::default();
+        let grant = SyncDataStreamResponse {
+            credit_count: 9,
+            ..SyncDataStreamResponse::default()
+        };
+        unacked.answer(grant).unwrap();
+        unacked.push(0, Bytes::from_static(b"a"));
+        unacked.push(1, Bytes::from_static(b"b"));
+        unacked.next_batch(9, 1_000, Instant::now());
+        let answer = SyncDataStreamResponse {
+            acked_count: 2,
+            rejections: indices.iter().copied().map(refusal).collect(),
+            ..SyncDataStreamResponse::default()
+        };
+        assert_eq!(unacked.answer(answer).is_ok(), fine, "{indices:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The client library as its users run it: the example streams through a gateway that is killed.
 
-use crate::support::{START, both_hold, program, repetitions, running, seed};
+use crate::support::{START, both_hold, program, running, seed};
 use cloudsync::DEFAULT_TENANT;
 use cloudsync_harness::journal::{Journal, Name};
 use cloudsync_harness::ports;
@@ -12,15 +12,14 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
+const RECORDS: u64 = 1_000_000;
 const DEATHS: u32 = 3;
 /// How long the example may take behind the last death.
 const LONG: Duration = Duration::from_secs(300);
 
-/// 500,000 records with `./test`, 1,000,000 with `./test full`.
 #[tokio::test]
 async fn the_example_streams_through_three_deaths_of_a_gateway() {
     let mut choices = StdRng::seed_from_u64(seed());
-    let records = u64::from(repetitions()) * 100_000;
     let data = tempfile::tempdir().unwrap();
     let up = running(data.path()).await;
     let listen = ports::free().unwrap();
@@ -34,7 +33,7 @@ async fn the_example_streams_through_three_deaths_of_a_gateway() {
     let example = example.with_file_name("examples").join("send_all");
     let endpoint = format!("http://{listen}");
     let mut example = Command::new(example)
-        .args([endpoint, records.to_string()])
+        .args([endpoint, RECORDS.to_string()])
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
@@ -53,11 +52,11 @@ async fn the_example_streams_through_three_deaths_of_a_gateway() {
     let summary = String::from_utf8_lossy(&output.stdout);
     println!("{summary}");
     assert!(output.status.success(), "{summary}");
-    assert!(summary.contains(&format!("acked: {records},")), "{summary}");
+    assert!(summary.contains(&format!("acked: {RECORDS},")), "{summary}");
     assert!(!summary.contains("connections: 1,"), "{summary}");
 
     let mut journal = Journal::new();
-    for n in 0..records {
+    for n in 0..RECORDS {
         let name = Name {
             tenant: DEFAULT_TENANT.to_owned(),
             key: format!("sensor-{}", n % 1_000),
