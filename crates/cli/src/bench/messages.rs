@@ -78,6 +78,8 @@ pub(crate) enum Question {
     Produce {
         topic: String,
         records: u64,
+        /// Records a second.
+        rate: Option<f64>,
         /// Whether to sum up the ids, which costs time.
         ids: bool,
     },

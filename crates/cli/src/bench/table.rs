@@ -15,14 +15,12 @@ pub(crate) fn of(report: &Report) -> String {
 }
 
 fn write(out: &mut String, report: &Report) -> std::fmt::Result {
-    let rate = match report.rate {
-        Some(rate) => format!("{} records/s asked for", grouped(rate as u64)),
-        None => "as fast as it goes".to_owned(),
-    };
     writeln!(
         out,
-        "{}: payload {} B, batches of {}, {} connections, {rate}\n",
-        report.kind, report.payload_bytes, report.batch, report.connections
+        "{}: payload {} B{}\n",
+        report.kind,
+        report.payload_bytes,
+        load(report)
     )?;
     writeln!(
         out,
@@ -68,6 +66,19 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         )?;
     }
     arrived(out, report)
+}
+
+/// What the clients did, where there were any.
+fn load(report: &Report) -> String {
+    if report.ack_ms.is_none() {
+        return String::new();
+    }
+    let rate = match report.rate {
+        Some(rate) => format!("{} records/s asked for", grouped(rate as u64)),
+        None => "as fast as it goes".to_owned(),
+    };
+    let (batch, connections) = (report.batch, report.connections);
+    format!(", batches of {batch}, {connections} connections, {rate}")
 }
 
 fn role(out: &mut String, role: &RoleReport) -> std::fmt::Result {

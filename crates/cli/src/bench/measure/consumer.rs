@@ -84,6 +84,7 @@ async fn fill(world: &mut World<'_>) -> anyhow::Result<Done> {
     let question = Question::Produce {
         topic: world.settings.kafka.topic.clone(),
         records,
+        rate: None,
         ids: true,
     };
     producer.floor(&question, world.plan.patience()).await

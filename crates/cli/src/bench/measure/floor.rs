@@ -1,6 +1,7 @@
 //! The floor of the kinds that send: what the same records cost with only the libraries below us.
 //!
-//! In: how many records ours has just carried. Out: as many as half of them, carried by the floor.
+//! In: how many records ours has just carried. Out: as many as half of them, carried by the floor,
+//! at the same rate if there is one.
 //! `gateway`: the gateway's producer alone. `pipeline`: that, and two bare readers. `unary` and
 //! `http`: a server that answers at once, and the same clients.
 
@@ -109,6 +110,7 @@ async fn through_the_log(
     let produce = Question::Produce {
         topic: topic.to_owned(),
         records,
+        rate: world.plan.rate,
         ids: false,
     };
     let fetch = Question::Fetch {

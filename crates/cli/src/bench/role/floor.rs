@@ -15,11 +15,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-/// Records that are produced in one call.
+/// Records that are produced in one call; with a rate, as many as come in a millisecond.
 const BATCH: u64 = 256;
+const BATCHES_PER_SECOND: f64 = 1_000.0;
 /// Calls under way.
 const CALLS: usize = 128;
 
@@ -45,9 +47,11 @@ pub(super) async fn produce(
             Question::Produce {
                 topic,
                 records,
+                rate,
                 ids,
             } => {
-                let done = fill(&producer, &topic, &mut maker, records, ids).await?;
+                let filling = fill(&producer, &topic, &mut maker, records, rate, ids);
+                let done = filling.await?;
                 answer(&Answer::Done(done));
             }
             other => return Err(not_for_me(&other)),
@@ -60,13 +64,19 @@ async fn fill(
     topic: &str,
     maker: &mut Maker,
     records: u64,
+    rate: Option<f64>,
     count_ids: bool,
 ) -> anyhow::Result<Done> {
     let began = Instant::now();
+    let most = rate.map_or(BATCH, |rate| (rate / BATCHES_PER_SECOND) as u64);
+    let most = most.clamp(1, BATCH);
     let mut under_way: VecDeque<Producing> = VecDeque::with_capacity(CALLS);
     let (mut made, mut ids, mut last) = (0, IdTally::default(), None);
     while made < records {
-        let count = BATCH.min(records - made);
+        if let Some(rate) = rate {
+            sleep_until(began + Duration::from_secs_f64(made as f64 / rate)).await;
+        }
+        let count = most.min(records - made);
         let mut batch: Vec<ProduceRecord> = Vec::with_capacity(count as usize);
         for _ in 0..count {
             let record = maker.next();
