@@ -2,7 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-use crate::support::{cloudsync, code, json, run, stderr, text};
+use crate::support::{cloudsync, code, json, run, segments, stderr, text};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -155,6 +155,40 @@ fn a_lost_record_is_found_and_the_bench_fails() {
         assert_eq!(report["lost"], 1, "{report}");
         assert_eq!(report["doubled"], 0, "{report}");
     }
+}
+
+/// No hook: a file goes while the bench runs, and just its records are missing at the end.
+#[test]
+fn a_segment_that_somebody_removes_is_missed() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut bench = cloudsync()
+        .args(["bench", "--seconds", "3", "--rounds", "1", "--rate", "1000"])
+        .args(["--destinations", "file", "--output", "json"])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let segment = loop {
+        let places = std::fs::read_dir(temporary.path()).unwrap();
+        let directory = places.map(|place| place.unwrap().path()).next();
+        if let Some(directory) = directory.filter(|it| it.join("aws").is_dir())
+            && let Some(segment) = segments(&directory, "aws").pop()
+        {
+            break segment;
+        }
+        assert_eq!(bench.try_wait().unwrap(), None, "it has ended");
+        std::thread::yield_now();
+    };
+    let lines = zstd::decode_all(&std::fs::read(&segment).unwrap()[..]).unwrap();
+    let lines = String::from_utf8(lines).unwrap().lines().count();
+    std::fs::remove_file(segment).unwrap();
+    let output = bench.wait_with_output().unwrap();
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    let report = json(&output);
+    assert!(lines > 0, "an empty segment shows nothing: {report}");
+    assert_eq!(report["lost"], lines, "{report}");
+    assert_eq!(report["doubled"], 0, "{report}");
 }
 
 #[test]

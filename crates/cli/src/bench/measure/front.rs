@@ -133,6 +133,12 @@ impl Front {
         let began = Instant::now();
         let report = self.load.run(run, world.plan.patience()).await?;
         let records = report.sent.acked;
+        if report.seconds < run.seconds * 0.95 && report.sent.refused == 0 {
+            say::note(format_args!(
+                "this round ended early, after {records} records: that is all that a log of a \
+                 bench may hold"
+            ));
+        }
         self.sent.add(report.sent);
         self.delivered().await?;
         let seconds = began.elapsed().as_secs_f64();
