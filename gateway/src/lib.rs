@@ -32,6 +32,9 @@ mod health;
 mod pipeline;
 mod settings;
 
+// what gRPC and HTTP cost with nothing behind them
+pub mod floor;
+
 pub use counters::Counters;
 pub use listen::{BindError, Gateway, GatewayDeps, GatewayPort, ServeError};
 pub use settings::{GatewaySettings, MissingId, SettingsError};

@@ -282,7 +282,7 @@ impl std::fmt::Debug for GatewayDeps {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -296,7 +296,7 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
 
 /// The server's own limits. The windows let one stream fill the line; larger ones brought
 /// nothing.
-fn server(max_streams_per_connection: u32) -> Server {
+pub(crate) fn server(max_streams_per_connection: u32) -> Server {
     Server::builder()
         .accept_http1(true)
         .initial_stream_window_size(1 << 20)

@@ -1,6 +1,9 @@
 //! What can be typed.
 
+mod bench;
 mod flags;
+
+pub use bench::{BenchArgs, BenchDestinations, BenchKind, BenchRoleArgs};
 
 use crate::input::pointer::Pointer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -14,7 +17,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo and send].
+    /// RUST_LOG, else info; warn for demo and send, error for bench].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// What to do.
@@ -39,6 +42,11 @@ pub enum Command {
     Topics(TopicsArgs),
     /// Tell how far each group is behind.
     Lag(LagArgs),
+    /// Measure what the parts carry and cost, beside a floor in the same run.
+    Bench(BenchArgs),
+    /// One process of a bench.
+    #[command(hide = true)]
+    BenchRole(BenchRoleArgs),
     /// Check the settings, or print those in force.
     Config(ConfigArgs),
     /// Print what a shell needs to complete this program's words.

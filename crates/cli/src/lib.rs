@@ -2,7 +2,7 @@
 //!
 //! [`args`] what was typed, [`settings`] what is set, [`stack`] the parts that run together,
 //! [`commands`] one file a command. `demo` adds [`input`] (records from files, or made), [`demo`]
-//! (sending them, some twice) and [`ledger`] (what became of them, read back).
+//! (sending them, some twice) and [`ledger`] (what became of them, read back). `bench` measures.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
 //! configuration.
@@ -24,7 +24,10 @@ pub mod demo;
 // 5. what became of them
 pub mod ledger;
 
-// 6. each command
+// 6. what it carries and costs
+mod bench;
+
+// 7. each command
 pub mod commands;
 
 mod say;

@@ -14,6 +14,8 @@ pub mod topics;
 
 pub mod lag;
 
+pub mod bench;
+
 pub mod config;
 
 mod serve;
@@ -37,8 +39,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         log,
         command,
     } = cli;
-    let quiet = matches!(command, Command::Demo(_) | Command::Send(_));
-    let level = if quiet { "warn" } else { "info" };
+    let level = match command {
+        Command::Bench(_) | Command::BenchRole(_) => "error",
+        Command::Demo(_) | Command::Send(_) => "warn",
+        _ => "info",
+    };
     telemetry::init(log.as_deref(), level).map_err(|error| Failure::Usage(error.into()))?;
     if let Some(announced) = kill::arm_from_environment().map_err(Failure::usage)? {
         say::note(announced);
@@ -51,6 +56,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Send(args) => send::run(&args, config).await,
         Command::Topics(args) => topics::run(&args, config).await,
         Command::Lag(args) => lag::run(&args, config).await,
+        Command::Bench(args) => bench::run(&args, config, log).await,
+        Command::BenchRole(_) => crate::bench::role::run().await,
         Command::Config(args) => config::run(&args, config.as_ref()),
         Command::Completions { shell } => {
             let mut words = Vec::new();

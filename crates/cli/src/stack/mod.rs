@@ -11,6 +11,7 @@ pub use error::{Ended, StackError, Waiting};
 
 use crate::settings::Settings;
 use cloudsync_consumers::Counters;
+use cloudsync_dedupe::DedupeStore;
 use cloudsync_devbroker::{Broker, BrokerError};
 use cloudsync_kafka::{KafkaSettings, Producer, TopicReport};
 use cloudsync_runtime::{Readiness, Shutdown, Tasks};
@@ -50,6 +51,7 @@ pub struct Stack {
     addresses: Addresses,
     topics: Vec<TopicReport>,
     consumers: BTreeMap<String, Arc<Counters>>,
+    stores: BTreeMap<String, Arc<dyn DedupeStore>>,
     ended: Mutex<mpsc::Receiver<Ended>>,
     ended_sender: mpsc::Sender<Ended>,
 }
@@ -93,6 +95,7 @@ impl Stack {
             addresses: Addresses::default(),
             topics: Vec::new(),
             consumers: BTreeMap::new(),
+            stores: BTreeMap::new(),
             ended: Mutex::new(ended),
             ended_sender,
         };
@@ -164,6 +167,12 @@ impl Stack {
     #[must_use]
     pub fn consumers(&self) -> &BTreeMap<String, Arc<Counters>> {
         &self.consumers
+    }
+
+    /// The dedupe store of `destination`, if its consumer runs here.
+    #[must_use]
+    pub fn dedupe(&self, destination: &str) -> Option<&Arc<dyn DedupeStore>> {
+        self.stores.get(destination)
     }
 
     /// Resolves when a part ends that was not told to. Cancel-safe.

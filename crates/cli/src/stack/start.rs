@@ -106,6 +106,7 @@ impl Stack {
                 source,
             }
         })?;
+        self.stores.insert(destination(), Arc::clone(&store));
         let deps = ConsumerDeps {
             name: destination(),
             settings: check_destination(settings, name)?.clone(),

@@ -8,6 +8,7 @@
 
 mod support;
 
+mod bench;
 mod demo;
 mod tampering;
 mod up;

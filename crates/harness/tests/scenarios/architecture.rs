@@ -56,7 +56,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Third-party crate → the packages that may use it.
-const LIVES_IN: [(&str, &[&str]); 18] = [
+const LIVES_IN: [(&str, &[&str]); 19] = [
     ("rdkafka", &["cloudsync-kafka"]),
     ("redis", &["cloudsync-dedupe"]),
     ("deadpool-redis", &["cloudsync-dedupe"]),
@@ -81,6 +81,7 @@ const LIVES_IN: [(&str, &[&str]); 18] = [
     ("reqwest", &["cloudsync-consumers"]),
     ("clap", &["cloudsync-cli"]),
     ("indicatif", &["cloudsync-cli"]),
+    ("hdrhistogram", &["cloudsync-cli"]),
     ("anyhow", &["cloudsync-cli", "cloudsync-harness"]),
     ("proptest", &[]),
 ];

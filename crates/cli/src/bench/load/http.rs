@@ -1,0 +1,158 @@
+//! One HTTP POST a record, over a connection that stays open.
+//!
+//! In: a maker's records, when they are due. Out: [`Sent`]. HTTP/1.1 is written and read by hand,
+//! since any client library would cost more than the server that is measured. A sender ends with
+//! its first failure.
+
+use super::Shared;
+use super::turn::Turn;
+use crate::bench::messages::Sent;
+use crate::bench::records::{Made, Maker};
+use anyhow::{Context, ensure};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Most bytes of an answer.
+const LONGEST_ANSWER: usize = 64 * 1024;
+const ACCEPTED: &[u8] = b"202";
+
+/// A connection, with what has been read and not yet taken.
+struct Connection {
+    stream: TcpStream,
+    request: Vec<u8>,
+    read: Vec<u8>,
+}
+
+/// Sends `maker`'s records, one after the other.
+///
+/// # Errors
+/// When no connection can be opened. A failed POST is counted as refused, and is the last one.
+pub(super) async fn send(
+    gateway: SocketAddr,
+    mut maker: Maker,
+    turn: Turn,
+    shared: Arc<Shared>,
+) -> anyhow::Result<Sent> {
+    let mut connection = Connection::open(gateway).await?;
+    let mut sent = Sent::default();
+    let mut number = 0;
+    while let Some(due) = turn.wait(number).await {
+        number += 1;
+        let made = maker.next();
+        match connection.post(&made).await {
+            Ok(()) => {
+                sent.acked(made.identity(), false);
+                let now = Instant::now();
+                shared.measured.lock().acked(now, std::iter::once(due));
+            }
+            Err(error) => {
+                sent.refused(|| format!("{error:#}"));
+                break;
+            }
+        }
+    }
+    Ok(sent)
+}
+
+// === impl Connection ===
+
+impl Connection {
+    async fn open(gateway: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(gateway).await;
+        let stream = stream.with_context(|| format!("cannot connect to {gateway}"))?;
+        stream.set_nodelay(true).context("TCP_NODELAY")?;
+        Ok(Self {
+            stream,
+            request: Vec::new(),
+            read: Vec::new(),
+        })
+    }
+
+    async fn post(&mut self, made: &Made) -> anyhow::Result<()> {
+        let payload = made.payload();
+        self.request.clear();
+        write!(
+            self.request,
+            "POST /api/datasync?key={} HTTP/1.1\r\nhost: gateway\r\ncontent-type: \
+             application/json\r\nidempotency-key: {}\r\ncontent-length: {}\r\n\r\n",
+            made.key(),
+            made.request_id(),
+            payload.len()
+        )?;
+        self.request.extend_from_slice(&payload);
+        self.stream
+            .write_all(&self.request)
+            .await
+            .context("writing")?;
+        self.answer().await
+    }
+
+    /// Takes one answer; anything but 202 is an error.
+    async fn answer(&mut self) -> anyhow::Result<()> {
+        loop {
+            if let Some(answer) = Answer::parse(&self.read)? {
+                let end = answer.end;
+                let accepted = self.read.get(answer.status) == Some(ACCEPTED);
+                ensure!(accepted, "{}", String::from_utf8_lossy(&self.read));
+                self.read.drain(..end);
+                return Ok(());
+            }
+            ensure!(self.read.len() < LONGEST_ANSWER, "the answer does not end");
+            let read = self
+                .stream
+                .read_buf(&mut self.read)
+                .await
+                .context("reading")?;
+            ensure!(read > 0, "the gateway closed the connection");
+        }
+    }
+}
+
+/// Where the parts of a whole answer lie.
+#[derive(Debug, PartialEq, Eq)]
+struct Answer {
+    status: std::ops::Range<usize>,
+    end: usize,
+}
+
+impl Answer {
+    /// `None`: it has not come whole.
+    fn parse(read: &[u8]) -> anyhow::Result<Option<Self>> {
+        const HEAD_END: &[u8] = b"\r\n\r\n";
+        let Some(head) = read.windows(HEAD_END.len()).position(|at| at == HEAD_END) else {
+            return Ok(None);
+        };
+        let text = std::str::from_utf8(&read[..head]).context("the answer is not HTTP")?;
+        let length = text.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            let is_length = name.eq_ignore_ascii_case("content-length");
+            is_length.then(|| value.trim().parse::<usize>())
+        });
+        let length = length.context("the answer has no content-length")?;
+        let end = head + HEAD_END.len() + length.context("content-length")?;
+        // "HTTP/1.1 202 Accepted"
+        let answer = Self { status: 9..12, end };
+        Ok((read.len() >= end).then_some(answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_whole_and_not_before() {
+        let text = b"HTTP/1.1 202 Accepted\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 202";
+        for end in 0..46 {
+            assert_eq!(Answer::parse(&text[..end]).unwrap(), None, "{end}");
+        }
+        let answer = Answer::parse(text).unwrap().unwrap();
+        assert_eq!(&text[answer.status], ACCEPTED);
+        assert!(text[answer.end..].starts_with(b"HTTP/1.1"));
+        assert!(Answer::parse(b"HTTP/1.1 200 OK\r\n\r\n").is_err());
+    }
+}

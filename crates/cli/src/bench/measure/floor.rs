@@ -1,0 +1,142 @@
+//! The floor of the kinds that send: what the same records cost with only the libraries below us.
+//!
+//! In: how many records ours has just carried. Out: as many as half of them, carried by the floor,
+//! at the same rate if there is one.
+//! `gateway`: the gateway's producer alone. `pipeline`: that, and two bare readers. `unary` and
+//! `http`: a server that answers at once, and the same clients.
+
+use super::Round;
+use super::world::World;
+use crate::args::BenchKind;
+use crate::bench::costs::{Costs, Meter};
+use crate::bench::crew::Role;
+use crate::bench::messages::{Done, Question, Run};
+use tokio::time::Instant;
+
+/// The processes of the floor.
+pub(super) enum Floor {
+    Log {
+        producer: Role,
+        readers: Vec<Role>,
+        /// Topics that were made so far.
+        topics: u32,
+    },
+    Server {
+        server: Role,
+    },
+}
+
+// === impl Floor ===
+
+impl Floor {
+    pub(super) async fn start(world: &mut World<'_>) -> anyhow::Result<Self> {
+        let readers: &[&str] = match world.plan.kind {
+            BenchKind::Unary | BenchKind::Http => {
+                let server = world.server("floor server").await?;
+                return Ok(Self::Server { server });
+            }
+            BenchKind::Pipeline => &["floor reader 1", "floor reader 2"],
+            BenchKind::Gateway | BenchKind::Consumer => &[],
+        };
+        let producer = world.producer("floor producer").await?;
+        let mut started = Vec::with_capacity(readers.len());
+        for name in readers {
+            started.push(world.fetcher(name).await?);
+        }
+        Ok(Self::Log {
+            producer,
+            readers: started,
+            topics: 0,
+        })
+    }
+
+    /// What it is, for a person.
+    pub(super) fn is(&self) -> &'static str {
+        match self {
+            Self::Log { readers, .. } if readers.is_empty() => "bare producer",
+            Self::Log { .. } => "bare producer and two bare readers",
+            Self::Server { .. } => "bare server, nothing behind it",
+        }
+    }
+
+    /// One turn beside `round`, which it completes. `load` are the clients, `run` their last run.
+    pub(super) async fn turn(
+        &mut self,
+        world: &World<'_>,
+        load: &mut Role,
+        run: Run,
+        round: &mut Round,
+        costs: &mut Costs,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Log {
+                producer,
+                readers,
+                topics,
+            } => {
+                *topics += 1;
+                let topic = format!("floor-{topics}");
+                world.make_topic(&topic).await?;
+                let records = round.records.div_ceil(2).max(1);
+                through_the_log(world, producer, readers, &topic, records, round, costs).await
+            }
+            Self::Server { server } => {
+                let run = Run {
+                    gateway: server.address()?,
+                    seconds: run.seconds / 2.0,
+                    ..run
+                };
+                let meter = Meter::begin(&[&*server, &*load])?;
+                let report = load.run(run, world.plan.patience()).await?;
+                meter.end(&[&*server, &*load], costs)?;
+                round.floor_records = report.sent.acked;
+                round.floor_seconds = report.seconds;
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn through_the_log(
+    world: &World<'_>,
+    producer: &mut Role,
+    readers: &mut [Role],
+    topic: &str,
+    records: u64,
+    round: &mut Round,
+    costs: &mut Costs,
+) -> anyhow::Result<()> {
+    let limit = world.plan.patience();
+    let produce = Question::Produce {
+        topic: topic.to_owned(),
+        records,
+        rate: world.plan.rate,
+        ids: false,
+    };
+    let fetch = Question::Fetch {
+        topic: topic.to_owned(),
+        records,
+    };
+    let meter = Meter::begin(&everyone(producer, readers))?;
+    let began = Instant::now();
+    match readers {
+        [one, two] => {
+            let done = tokio::try_join!(
+                producer.floor(&produce, limit),
+                one.floor(&fetch, limit),
+                two.floor(&fetch, limit)
+            );
+            let _done: (Done, Done, Done) = done?;
+        }
+        _ => {
+            producer.floor(&produce, limit).await?;
+        }
+    }
+    round.floor_seconds = began.elapsed().as_secs_f64();
+    round.floor_records = records;
+    meter.end(&everyone(producer, readers), costs)
+}
+
+fn everyone<'a>(producer: &'a Role, readers: &'a [Role]) -> Vec<&'a Role> {
+    std::iter::once(producer).chain(readers).collect()
+}

@@ -1,0 +1,30 @@
+//! `cloudsync bench`: what the parts carry and cost, beside a floor measured in the same run.
+//!
+//! In the order of a run: [`plan`] what was asked for, [`crew`] the processes from outside and
+//! [`role`] from inside, [`messages`] what they say to each other, [`records`] what is sent,
+//! [`load`] the clients that send it, [`measured`] what they see, [`usage`] and [`costs`] what the
+//! system says a process used, [`measure`] who does what when, [`report`] what came of it, as a
+//! [`table`] or a [`plot`].
+
+// 1. what is asked for
+pub(crate) mod plan;
+
+// 2. the processes
+pub(crate) mod crew;
+pub(crate) mod messages;
+pub(crate) mod role;
+
+// 3. the load
+mod load;
+mod measured;
+mod records;
+
+// 4. the figures
+mod costs;
+pub(crate) mod measure;
+mod usage;
+
+// 5. what came of it
+pub(crate) mod plot;
+pub(crate) mod report;
+pub(crate) mod table;

@@ -1,0 +1,119 @@
+//! A report for a person.
+//!
+//! In: a [`Report`]. Out: lines of text, the figures in columns.
+
+use super::report::{Report, RoleReport};
+use crate::ledger::grouped;
+use std::fmt::Write as _;
+
+/// `report` as a table.
+pub(crate) fn of(report: &Report) -> String {
+    let mut out = String::new();
+    // Writing to a string does not fail.
+    let _written = write(&mut out, report).is_ok();
+    out
+}
+
+fn write(out: &mut String, report: &Report) -> std::fmt::Result {
+    writeln!(
+        out,
+        "{}: payload {} B{}\n",
+        report.kind,
+        report.payload_bytes,
+        load(report)
+    )?;
+    writeln!(
+        out,
+        "{:<26}{:>14}{:>17}{:>11}",
+        "", "records/s", "CPU µs/record", "peak MiB"
+    )?;
+    let floor = &report.floor;
+    let total = |out: &mut String, name: &str, rate: f64, cpu: f64| {
+        let rate = grouped(rate as u64);
+        writeln!(out, "{name:<26}{rate:>14}{cpu:>17.2}")
+    };
+    let rate = report.records_per_second;
+    total(
+        out,
+        &report.floor.held_against.join(" + "),
+        rate,
+        floor.ours_cpu_us_per_record,
+    )?;
+    report.roles.iter().try_for_each(|it| role(out, it))?;
+    total(
+        out,
+        "floor",
+        floor.records_per_second,
+        floor.cpu_us_per_record,
+    )?;
+    floor.roles.iter().try_for_each(|it| role(out, it))?;
+    writeln!(out, "{:<40}{:>17.2}\n", "ours / floor", floor.cpu_ratio)?;
+    writeln!(out, "The floor is: {}.", floor.is)?;
+    for (number, round) in report.rounds.iter().enumerate() {
+        writeln!(
+            out,
+            "Round {}: {} records/s, floor {}.",
+            number + 1,
+            grouped(round.records_per_second as u64),
+            grouped(round.floor_records_per_second as u64)
+        )?;
+    }
+    if let Some(ack) = report.ack_ms {
+        writeln!(
+            out,
+            "Acknowledged after: p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, longest {:.2} ms.",
+            ack.p50, ack.p99, ack.p999, ack.max
+        )?;
+    }
+    arrived(out, report)
+}
+
+/// What the clients did, where there were any.
+fn load(report: &Report) -> String {
+    if report.ack_ms.is_none() {
+        return String::new();
+    }
+    let rate = match report.rate {
+        Some(rate) => format!("{} records/s asked for", grouped(rate as u64)),
+        None => "as fast as it goes".to_owned(),
+    };
+    let (batch, connections) = (report.batch, report.connections);
+    format!(", batches of {batch}, {connections} connections, {rate}")
+}
+
+fn role(out: &mut String, role: &RoleReport) -> std::fmt::Result {
+    let RoleReport {
+        name,
+        cpu_us_per_record,
+        peak_rss_mib,
+    } = role;
+    let name = format!("  {name}");
+    writeln!(
+        out,
+        "{name:<40}{cpu_us_per_record:>17.2}{peak_rss_mib:>11.0}"
+    )
+}
+
+fn arrived(out: &mut String, report: &Report) -> std::fmt::Result {
+    let records = grouped(report.records);
+    writeln!(out, "{records} records in {:.1} s.", report.seconds)?;
+    for it in &report.arrived {
+        write!(
+            out,
+            "{}: {} acknowledged, warm-up included; lost {}, doubled {}",
+            it.place,
+            grouped(it.expected),
+            it.lost,
+            it.doubled
+        )?;
+        if report.resent > 0 {
+            let (again, known) = (grouped(report.resent), grouped(it.duplicates));
+            write!(out, "; {again} sent again, {known} recognised")?;
+        }
+        if it.dedupe_mib > 0.0 {
+            write!(out, "; dedupe table {:.0} MiB", it.dedupe_mib)?;
+        }
+        writeln!(out, ".")?;
+    }
+    Ok(())
+}
