@@ -40,6 +40,21 @@ echo '--- curl: one JSON string'
 answer=$(curl -sS -d '"Test message for dual-cloud sync"' "http://$gateway/api/datasync")
 [[ $answer == 'Data message queued for synchronization.' ]] || fail "curl said: $answer"
 
+echo '--- curl: lines, with their verdicts as they come; a packed list'
+printf '%s\n' '{"id":"l-1","n":1}' '{"id":' '{"id":"l-2","n":2}' |
+  curl -sS --data-binary @- -H 'Content-Type: application/x-ndjson' \
+    -H 'Accept: application/x-ndjson' "http://$gateway/api/datasync?id-pointer=/id" >"$work/verdicts"
+[[ $(wc -l <"$work/verdicts") == 4 ]] || fail "verdicts: $(cat "$work/verdicts")"
+grep -q '"line":2,"problem":{"status":400,"reason":"INVALID_JSON"' "$work/verdicts" || fail "verdicts: $(cat "$work/verdicts")"
+tail -1 "$work/verdicts" | grep -q '"accepted":2,"refused":1' || fail "verdicts: $(cat "$work/verdicts")"
+answer=$(echo '[{"id":"z-1"},{"id":"z-2"}]' | gzip | curl -sS --data-binary @- \
+  -H 'Content-Encoding: gzip' "http://$gateway/api/datasync?id-pointer=/id")
+[[ $answer == *'"accepted":2,"refused":0'* ]] || fail "curl said: $answer"
+
+echo '--- curl: metrics, the document'
+curl -sS "http://$gateway/metrics" | grep -qx 'cloudsync_gateway_records_accepted_total 5' || fail 'metrics'
+curl -sS "http://$gateway/openapi.json" | python3 -c 'import json, sys; json.load(sys.stdin)["paths"]' || fail 'openapi.json'
+
 echo '--- grpcurl: several records, reflection'
 grpcurl -plaintext "$gateway" list | grep -qx cloudsync.v1.DataSyncService || fail 'not listed'
 printf '%s' '{"record":{"requestId":"g-1","key":"k","payload":"eyJuIjoxfQ=="}}' \
@@ -60,11 +75,11 @@ echo '--- zstdcat: all of it lies in both destinations'
 for destination in aws azure; do
   for _ in $(seq 100); do
     find "$work/data/$destination" -name '*.ndjson.zst' -exec zstdcat {} + >"$work/lines" || true
-    [[ $(wc -l <"$work/lines") == 5 ]] && break
+    [[ $(wc -l <"$work/lines") == 9 ]] && break
     sleep 0.1
   done
   for wanted in '"payload":"Test message for dual-cloud sync"' '"id":"g-1"' '"payload":{"n":2}' \
-    '"text":"plain text"' '"id":"s-1"'; do
+    '"text":"plain text"' '"id":"s-1"' '"id":"l-2"' '"id":"z-1"'; do
     grep -qF -- "$wanted" "$work/lines" || fail "$destination lacks $wanted: $(cat "$work/lines")"
   done
 done

@@ -47,7 +47,8 @@ impl ErrorReason {
             | Self::BatchSize
             | Self::InvalidJson
             | Self::UnsupportedMediaType => Code::InvalidArgument,
-            Self::RecordTooLarge | Self::Overloaded => Code::ResourceExhausted,
+            Self::RecordTooLarge | Self::BodyTooLarge | Self::Overloaded => Code::ResourceExhausted,
+            Self::BodyTimeout => Code::DeadlineExceeded,
             Self::Draining | Self::LogUnavailable => Code::Unavailable,
             Self::Internal | Self::Unspecified => Code::Internal,
         }
@@ -66,7 +67,8 @@ impl ErrorReason {
             | Self::BatchSize
             | Self::InvalidJson => 400,
             Self::UnsupportedMediaType => 415,
-            Self::RecordTooLarge => 413,
+            Self::BodyTimeout => 408,
+            Self::RecordTooLarge | Self::BodyTooLarge => 413,
             Self::Overloaded => 429,
             Self::Draining | Self::LogUnavailable => 503,
             Self::Internal | Self::Unspecified => 500,

@@ -11,6 +11,7 @@ use crate::dedupe::Dedupe;
 use crate::deliver::{Backoff, Gate};
 use crate::group::{Ended, Member};
 use crate::health::Health;
+use crate::instruments;
 use crate::record;
 use crate::settings::{DestinationSettings, WriteMode};
 use crate::sink::{self, OpenError, SegmentSink};
@@ -20,7 +21,7 @@ use cloudsync_dedupe::DedupeStore;
 use cloudsync_kafka::{
     Consumer, DeadLetterProducer, GroupSettings, KafkaError, KafkaSettings, Producer,
 };
-use cloudsync_runtime::{Readiness, Shutdown, Tasks};
+use cloudsync_runtime::{Metrics, Readiness, Shutdown, Tasks};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -46,6 +47,8 @@ pub struct ConsumerDeps {
     pub shutdown: Shutdown,
     /// Where it says what it waits for.
     pub readiness: Readiness,
+    /// What `/metrics` tells; gets its instruments.
+    pub metrics: Metrics,
 }
 
 /// The consumer of one destination.
@@ -137,9 +140,11 @@ impl DestinationConsumer {
         })?;
         let dead_letters = DeadLetterProducer::new(producer, &deps.kafka);
         let health = Health::new(&deps.readiness, &deps.name);
+        let counters = Arc::default();
+        instruments::register(&deps.metrics, &deps.name, &counters);
         Ok(Self {
             deps,
-            counters: Arc::default(),
+            counters,
             health,
             dead_letters,
         })

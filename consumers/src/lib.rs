@@ -10,6 +10,7 @@
 // what is set, counted and waited for
 pub mod counters;
 mod health;
+mod instruments;
 pub mod settings;
 mod stats;
 

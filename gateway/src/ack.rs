@@ -4,7 +4,12 @@
 //! [`StreamAcks`] makes of its acks. Promises: only a record that the log acknowledged counts as
 //! accepted; on a stream the acked count never decreases, passes a record only when it and all
 //! before it have their verdict, and each rejection and each made-up id is named exactly once,
-//! before the count passes it; an answer stays far below the size of a message.
+//! before the count passes it; an answer stays far below the size of a message. Who is told each
+//! record's place, or works on HTTP, gets [`verdicts`] instead.
+
+mod verdicts;
+
+pub(crate) use verdicts::{Accepted, Verdict, verdicts};
 
 use crate::batch::Batch;
 use crate::validate::too_large;

@@ -27,6 +27,7 @@ pub(crate) struct Admission {
     records: Limit,
     bytes: Limit,
     streams: Limit,
+    bodies: Limit,
     shutdown: Shutdown,
 }
 
@@ -48,6 +49,14 @@ pub(crate) struct Share {
     _bytes: OwnedSemaphorePermit,
 }
 
+/// What a body holds of the memory for bodies, which is as much again as the limit for records;
+/// given back when dropped.
+#[derive(Debug)]
+pub(crate) struct BodyShare {
+    limit: Limit,
+    held: Option<OwnedSemaphorePermit>,
+}
+
 #[derive(Clone, Debug)]
 struct Limit {
     name: &'static str,
@@ -63,6 +72,7 @@ impl Admission {
             records: Limit::new("max_in_flight_records", settings.max_in_flight_records),
             bytes: Limit::new("max_in_flight_bytes", settings.max_in_flight_bytes),
             streams: Limit::new("max_streams", settings.max_streams),
+            bodies: Limit::new("max_in_flight_bytes", settings.max_in_flight_bytes),
             shutdown,
         }
     }
@@ -105,6 +115,29 @@ impl Admission {
         self.streams.take_now(1)
     }
 
+    /// The share of a body that is about to be read; it holds nothing yet.
+    pub(crate) fn body(&self) -> BodyShare {
+        BodyShare {
+            limit: self.bodies.clone(),
+            held: None,
+        }
+    }
+
+    /// Records between admission and answer.
+    pub(crate) fn records_in_flight(&self) -> u64 {
+        self.records.taken()
+    }
+
+    /// Bytes of encoded records between admission and answer.
+    pub(crate) fn bytes_in_flight(&self) -> u64 {
+        self.bytes.taken()
+    }
+
+    /// Streams and uploads that are open.
+    pub(crate) fn open_streams(&self) -> u64 {
+        self.streams.taken()
+    }
+
     fn not_draining(&self) -> Result<(), Refusal> {
         if self.shutdown.is_draining() {
             Err(draining())
@@ -123,6 +156,24 @@ pub(crate) fn draining() -> Refusal {
     )
 }
 
+// === impl BodyShare ===
+
+impl BodyShare {
+    /// Makes room for `bytes` more, or refuses them at once: one who waited here would hold what
+    /// others wait for. What is larger than the limit is taken alone.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let held = self.held.as_ref();
+        let held = held.map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.min(self.limit.total.saturating_sub(held));
+        let taken = self.limit.take_now(more)?;
+        match &mut self.held {
+            Some(held) => held.merge(taken),
+            None => self.held = Some(taken),
+        }
+        Ok(())
+    }
+}
+
 // === impl Limit ===
 
 impl Limit {
@@ -133,6 +184,10 @@ impl Limit {
             total,
             free: Arc::new(Semaphore::new(total)),
         }
+    }
+
+    fn taken(&self) -> u64 {
+        self.total.saturating_sub(self.free.available_permits()) as u64
     }
 
     /// What `wanted` takes: never more than there is, so that the largest thing is admitted
@@ -210,6 +265,22 @@ mod tests {
         assert!(admission.record_now(Bytes::new()).is_err());
         drop(held);
         admission.record_now(Bytes::new()).unwrap();
+    }
+
+    #[test]
+    fn bodies_share_their_memory() {
+        let admission = admission(1, 100);
+        let (mut first, mut second) = (admission.body(), admission.body());
+        first.grow(40).unwrap();
+        second.grow(60).unwrap();
+        let refusal = first.grow(1).unwrap_err();
+        assert_eq!(refusal.reason, ErrorReason::Overloaded);
+        drop(second);
+        // Larger than the limit, and alone.
+        first.grow(1_000).unwrap();
+        assert!(admission.body().grow(1).is_err());
+        drop(first);
+        admission.body().grow(100).unwrap();
     }
 
     #[test]

@@ -1,144 +1,193 @@
 //! Step 1 of the walk: accept HTTP requests.
 //!
-//! In: `POST /api/datasync` with one JSON value; `GET /livez`, `GET /readyz`. Out: the answer,
-//! or a problem (RFC 9457). Promises: the payload is the body's bytes as they came, without the
-//! white space around them; 202 means what an acknowledgement means everywhere: the log has the
-//! record.
+//! In: `POST /api/datasync` with one JSON value, a list of them, or a value a line (NDJSON), packed
+//! with gzip or zstd or as it is; `GET` of what the gateway says about itself. Out: the answer, or
+//! a problem (RFC 9457). Promises: a payload is the bytes of its value as they came; 202 means
+//! what an acknowledgement means everywhere: the log has it; memory stays bounded whatever comes,
+//! and an upload of lines may have any length.
+//!
+//! A request's way: `media` what it holds → `parameters` ids and keys → `body` with `decode` its
+//! bytes → `json` one value or a list, `lines` a value a line → one value: the pipeline; many:
+//! `feed` in submissions → `session` through the pipeline → `answer`.
 
-use crate::pipeline::{Accepted, Pipeline};
-use answer::{accepted, problem, unknown};
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::Response;
-use axum::routing::{get, post};
-use bytes::Bytes;
-use cloudsync::reason::Refusal;
-use cloudsync::{ErrorReason, SyncRecord};
-use cloudsync_runtime::Readiness;
-use parameters::Parameters;
-use prost::Message;
-use std::sync::Arc;
-use std::time::Duration;
-
-mod answer;
-mod json;
+mod media;
 mod parameters;
 
-/// The longest that a client may take to send the body.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// Bytes of a body beyond the largest record: the white space around the value.
-const BODY_SLACK: usize = 4 * 1024;
+mod decode;
+
+mod body;
+
+mod json;
+mod lines;
+
+mod feed;
+
+mod session;
+
+mod answer;
+mod openapi;
+
+use crate::pipeline::Pipeline;
+use crate::settings::GatewaySettings;
+use answer::many;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+use body::{Limits, Upload};
+use cloudsync::reason::Refusal;
+use cloudsync_runtime::metrics::TEXT_FORMAT;
+use cloudsync_runtime::{Metrics, Readiness};
+use feed::Feed;
+use json::Document;
+use media::{Kind, NDJSON};
+use parameters::Parameters;
+use session::Report;
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Submissions whose verdicts wait for the client.
+const UNREAD: usize = 4;
 
 /// What the handlers share.
 #[derive(Clone)]
 struct Context {
     pipeline: Arc<Pipeline>,
     readiness: Readiness,
-    max_record_bytes: usize,
+    metrics: Metrics,
+    limits: Limits,
 }
 
 /// Every route that is not gRPC.
 pub(crate) fn routes(
     pipeline: Arc<Pipeline>,
     readiness: Readiness,
-    max_record_bytes: usize,
+    metrics: Metrics,
+    settings: &GatewaySettings,
 ) -> Router {
     let context = Context {
         pipeline,
         readiness,
-        max_record_bytes,
+        metrics,
+        limits: Limits {
+            record: settings.max_record_bytes,
+            list: settings.max_body_bytes,
+            time: settings.body_timeout,
+        },
     };
-    Router::new()
-        .route("/api/datasync", post(datasync))
-        .layer(DefaultBodyLimit::max(max_record_bytes + BODY_SLACK))
-        .route("/livez", get(async || "ok"))
-        .route("/readyz", get(readyz))
+    let router = Router::new();
+    let router = handlers()
+        .into_iter()
+        .fold(router, |router, (path, handler)| {
+            router.route(path, handler)
+        });
+    router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .with_state(context)
+}
+
+/// What is served, as `openapi.json` says it too.
+fn handlers() -> [(&'static str, MethodRouter<Context>); 5] {
+    [
+        ("/api/datasync", post(datasync)),
+        ("/livez", get(async || "ok")),
+        ("/readyz", get(readyz)),
+        ("/metrics", get(metrics)),
+        ("/openapi.json", get(openapi)),
+    ]
 }
 
 // === POST /api/datasync ===
 
 async fn datasync(State(context): State<Context>, request: Request) -> Response {
     let _call = context.pipeline.calls.token();
-    let headers = request.headers().clone();
-    match take(&context, request).await {
-        Ok((payload, stored)) => accepted(&headers, json::is_string(&payload), stored),
-        Err(refusal) => problem(&refusal),
-    }
-}
-
-async fn take(context: &Context, request: Request) -> Result<(Bytes, Accepted), Refusal> {
-    check_content_type(request.headers())?;
-    let parameters = Parameters::of(request.uri().query(), request.headers())?;
-    let body = read_body(request, context.max_record_bytes).await?;
-    let payload = json::one_value(&body)?;
-    let record = SyncRecord {
-        request_id: parameters.request_id.of(&payload)?,
-        key: parameters.key.of(&payload)?,
-        payload: payload.clone(),
-        content_type: "application/json".into(),
-        ..SyncRecord::default()
-    };
-    let stored = context
-        .pipeline
-        .submit_one(record.encode_to_vec().into())
-        .await?;
-    Ok((payload, stored))
-}
-
-/// JSON, or what clients say when nobody told them what they send (`curl -d` says that it is a
-/// form).
-fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Ok(());
-    };
-    let text = value.to_str().unwrap_or_default();
-    let kind = text
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    match kind.as_str() {
-        "application/json" | "application/x-www-form-urlencoded" | "text/plain" => Ok(()),
-        _ => Err(Refusal::permanent(
-            ErrorReason::UnsupportedMediaType,
-            format!("content type {kind:?} is not JSON; send application/json"),
-        )),
-    }
-}
-
-async fn read_body(request: Request, max_record_bytes: usize) -> Result<Bytes, Refusal> {
-    let reading = Bytes::from_request(request, &());
-    let rejection = match tokio::time::timeout(BODY_DEADLINE, reading).await {
-        Ok(Ok(body)) => return Ok(body),
-        Ok(Err(rejection)) => rejection,
-        Err(_) => {
-            let limit = BODY_DEADLINE.as_secs();
-            return Err(Refusal::permanent(
-                ErrorReason::InvalidJson,
-                format!("the body did not arrive within {limit} s; send it faster"),
-            ));
+    let (head, body) = request.into_parts();
+    let mut upload = Upload::of(body, &head.headers, context.limits);
+    let taken = match prepare(&head, &mut upload) {
+        Ok((Kind::Document, parameters)) => {
+            document(&context, &head.headers, parameters, &mut upload).await
         }
+        Ok((Kind::Lines, parameters)) => match context.pipeline.admission.stream_now() {
+            Ok(share) => return lines(&context, &head.headers, parameters, upload, share).await,
+            Err(refusal) => Err(refusal),
+        },
+        Err(refusal) => Err(refusal),
     };
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return Err(Refusal::permanent(
-            ErrorReason::RecordTooLarge,
-            format!(
-                "the body has more than {max_record_bytes} bytes, the limit \
-                 (gateway.max_record_bytes) of a record; split it, or send a reference"
-            ),
-        ));
+    match taken {
+        Ok(response) => response,
+        Err(refusal) => {
+            upload.discard(&refusal).await;
+            answer::problem(&refusal)
+        }
     }
-    let text = format!("the body could not be read: {rejection}");
-    Err(Refusal::permanent(ErrorReason::InvalidJson, text))
 }
 
-// === GET /readyz ===
+/// What can be said before the body is read.
+fn prepare(head: &Parts, upload: &mut Upload) -> Result<(Kind, Parameters), Refusal> {
+    let kind = media::kind(&head.headers)?;
+    upload.unpack(media::encoding(&head.headers)?)?;
+    let parameters = Parameters::of(head.uri.query(), &head.headers)?;
+    Ok((kind, parameters))
+}
+
+async fn document(
+    context: &Context,
+    headers: &HeaderMap,
+    parameters: Parameters,
+    upload: &mut Upload,
+) -> Result<Response, Refusal> {
+    let pipeline = &context.pipeline;
+    let mut memory = pipeline.admission.body();
+    let body = upload.whole(&mut memory).await?;
+    match json::document(&body)? {
+        Document::Value(value) => {
+            let is_string = json::is_string(&value);
+            let stored = pipeline.submit_one(parameters.record(value, None)?).await?;
+            Ok(answer::accepted(headers, is_string, &stored))
+        }
+        Document::List(elements) => {
+            let _share = pipeline.admission.stream_now()?;
+            let mut report = Report::of_all();
+            let feed = Feed::list(parameters, elements);
+            let cut = session::run(pipeline, feed, &mut report).await;
+            Ok(many::summary(&report, cut))
+        }
+    }
+}
+
+/// The verdicts as lines while the upload comes, to one who asks for them; else a summary.
+async fn lines(
+    context: &Context,
+    headers: &HeaderMap,
+    parameters: Parameters,
+    upload: Upload,
+    share: OwnedSemaphorePermit,
+) -> Response {
+    let pipeline = Arc::clone(&context.pipeline);
+    let feed = Feed::lines(parameters, upload, context.limits.record);
+    if !media::asks_for(headers, &NDJSON) {
+        let mut report = Report::of_refused();
+        let cut = session::run(&pipeline, feed, &mut report).await;
+        return many::summary(&report, cut);
+    }
+    let (sender, verdicts) = mpsc::channel(UNREAD);
+    let call = pipeline.calls.token();
+    let tasks = pipeline.tasks.clone();
+    tasks.spawn("gateway-upload", async move {
+        let mut report = Report::telling(sender);
+        let cut = session::run(&pipeline, feed, &mut report).await;
+        report.tell_end(cut.as_ref()).await;
+        drop((call, share));
+    });
+    many::telling(ReceiverStream::new(verdicts))
+}
+
+// === what the gateway says about itself ===
 
 async fn readyz(State(context): State<Context>) -> Response {
     let mut waiting = context.readiness.waiting();
@@ -146,6 +195,14 @@ async fn readyz(State(context): State<Context>) -> Response {
         waiting.push(("gateway".into(), "its end: it drains".into()));
     }
     answer::readiness(&waiting)
+}
+
+async fn metrics(State(context): State<Context>) -> Response {
+    answer::text(TEXT_FORMAT, context.metrics.text())
+}
+
+async fn openapi() -> Response {
+    answer::text(media::JSON, openapi::DOCUMENT)
 }
 
 // === what is not there ===
@@ -158,17 +215,32 @@ async fn not_found(request: Request) -> Response {
         return tonic::Status::unimplemented(text).into_http::<Body>();
     }
     let text = format!(
-        "there is no {}; records go to POST /api/datasync",
+        "there is no {}; records go to POST /api/datasync, GET /openapi.json says what there is",
         request.uri().path()
     );
-    unknown(StatusCode::NOT_FOUND, &text)
+    answer::unknown(StatusCode::NOT_FOUND, &text)
 }
 
 async fn method_not_allowed(request: Request) -> Response {
     let text = format!(
-        "{} is not a method of {}",
+        "{} is not a method of {}; the header Allow says which are",
         request.method(),
         request.uri().path()
     );
-    unknown(StatusCode::METHOD_NOT_ALLOWED, &text)
+    answer::unknown(StatusCode::METHOD_NOT_ALLOWED, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_document_names_every_route_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let described: BTreeSet<_> = paths.keys().map(String::as_str).collect();
+        let served: BTreeSet<_> = handlers().into_iter().map(|(path, _)| path).collect();
+        assert_eq!(described, served);
+    }
 }

@@ -29,6 +29,7 @@ mod ack;
 // what the steps share
 mod counters;
 mod health;
+mod instruments;
 mod pipeline;
 mod settings;
 

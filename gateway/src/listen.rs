@@ -9,6 +9,7 @@ use crate::admit::Admission;
 use crate::counters::Counters;
 use crate::grpc::{Service, in_our_words};
 use crate::health::{self, LogHealth};
+use crate::instruments;
 use crate::pipeline::Pipeline;
 use crate::produce::{Log, PRODUCE_DEADLINE, within_the_queue};
 use crate::settings::{GatewaySettings, SettingsError};
@@ -17,7 +18,7 @@ use axum::Router;
 use cloudsync::limits::MAX_MESSAGE_BYTES;
 use cloudsync::v1::data_sync_service_server::DataSyncServiceServer;
 use cloudsync_kafka::{KafkaSettings, Producer};
-use cloudsync_runtime::{Readiness, Shutdown, Tasks};
+use cloudsync_runtime::{Metrics, Readiness, Shutdown, Tasks};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub struct GatewayDeps {
     pub shutdown: Shutdown,
     /// What `/readyz` tells; gets the condition `log`.
     pub readiness: Readiness,
+    /// What `/metrics` tells; gets the gateway's instruments.
+    pub metrics: Metrics,
 }
 
 /// The port of a gateway that is yet to be made, bound. Clients that connect wait.
@@ -64,6 +67,7 @@ pub struct Gateway {
     address: SocketAddr,
     pipeline: Arc<Pipeline>,
     readiness: Readiness,
+    metrics: Metrics,
     log_health: LogHealth,
     producer: Producer,
 }
@@ -173,6 +177,7 @@ impl Gateway {
             tasks,
             shutdown,
             readiness,
+            metrics,
         } = deps;
         let log_health = LogHealth::new(&readiness, &kafka.brokers);
         let pipeline = Pipeline {
@@ -184,6 +189,7 @@ impl Gateway {
             tasks,
             calls: TaskTracker::new(),
         };
+        instruments::register(&metrics, &pipeline, &producer);
         let pipeline = Arc::new(pipeline);
         Self {
             settings,
@@ -191,6 +197,7 @@ impl Gateway {
             address,
             pipeline,
             readiness,
+            metrics,
             log_health,
             producer,
         }
@@ -247,7 +254,8 @@ impl Gateway {
             .merge(crate::http::routes(
                 Arc::clone(&pipeline),
                 self.readiness,
-                self.settings.max_record_bytes,
+                self.metrics,
+                &self.settings,
             ));
 
         let drain = {

@@ -1,10 +1,11 @@
 //! Steps 3 to 6 of the walk as one call for a stream's submission, steps 2 to 6 for a single record.
 //!
-//! In: an admitted submission, or a record. Out: its ack, or its place in the log.
+//! In: an admitted submission, or a record. Out: its ack, each record's verdict, or its place in
+//! the log.
 //! Promises: between the log's answer and the client's nothing is kept but the ack, so a death
 //! there costs the client an answer and never a record.
 
-use crate::ack::{Ack, refusal_of, request_id_of};
+use crate::ack::{Accepted, Ack, Verdict, verdicts};
 use crate::admit::{Admission, Submission};
 use crate::batch::Batch;
 use crate::counters::Counters;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use cloudsync::ErrorReason;
 use cloudsync::reason::Refusal;
 use cloudsync::wire::Time;
-use cloudsync_kafka::{Position, Produced};
+use cloudsync_kafka::Produced;
 use cloudsync_runtime::{Moment, Shutdown, Tasks, kill_point};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -30,15 +31,6 @@ pub(crate) struct Pipeline {
     pub(crate) tasks: Tasks,
     /// Calls that have been taken and not yet answered.
     pub(crate) calls: TaskTracker,
-}
-
-/// A single record that is durable.
-#[derive(Debug)]
-pub(crate) struct Accepted {
-    /// The id under which it stands.
-    pub(crate) request_id: String,
-    /// Where it lies, if the log said so.
-    pub(crate) position: Option<Position>,
 }
 
 impl Pipeline {
@@ -60,6 +52,24 @@ impl Pipeline {
         }
     }
 
+    /// The same, with a verdict for each record, in the order in which they came.
+    pub(crate) fn submit_each(
+        self: &Arc<Self>,
+        submission: Submission,
+    ) -> impl Future<Output = Vec<Verdict>> + Send + use<> {
+        self.counters.add_received(submission.records.len() as u64);
+        let writing = self.write(submission);
+        let counters = Arc::clone(&self.counters);
+        async move {
+            let (batch, results) = writing.await;
+            let verdicts = verdicts(batch, results);
+            let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+            counters.add_acked(accepted as u64);
+            counters.add_refused((verdicts.len() - accepted) as u64);
+            verdicts
+        }
+    }
+
     /// Admits, validates and produces one record on its own.
     pub(crate) async fn submit_one(&self, record: Bytes) -> Result<Accepted, Refusal> {
         self.counters.add_received(1);
@@ -73,22 +83,10 @@ impl Pipeline {
 
     async fn write_one(&self, record: Bytes) -> Result<Accepted, Refusal> {
         let submission = self.admission.record_now(record)?;
-        let (mut batch, results) = self.write(submission).await;
-        if let Some(refused) = batch.refused.pop() {
-            return Err(refused.refusal);
-        }
-        match (batch.records.pop(), results.into_iter().next()) {
-            (Some(record), Some(Ok(position))) => {
-                let request_id = record
-                    .assigned_id
-                    .unwrap_or_else(|| request_id_of(&record.value));
-                Ok(Accepted {
-                    request_id,
-                    position,
-                })
-            }
-            (_, Some(Err(error))) => Err(refusal_of(&error)),
-            (_, None) | (None, _) => Err(Refusal::permanent(
+        let (batch, results) = self.write(submission).await;
+        match verdicts(batch, results).pop() {
+            Some(verdict) => verdict.map_err(|refused| refused.refusal),
+            None => Err(Refusal::permanent(
                 ErrorReason::Internal,
                 "the producer gave no answer",
             )),

@@ -7,6 +7,7 @@
 use cloudsync::limits;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// Settings of one gateway, the section `[gateway]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -24,8 +25,15 @@ pub struct GatewaySettings {
     /// Bytes of encoded records between admission and answer, over all clients; at least 1.
     /// Default 128 MiB.
     pub max_in_flight_bytes: usize,
-    /// Streams (`SyncData`, `SyncDataStream`) open at once, over all clients; at least 1. Default
-    /// 10,000.
+    /// Largest HTTP body that holds a JSON list, unpacked, in bytes, 1 to 64 MiB. Default 8 MiB. A
+    /// single value is held to `max_record_bytes`, and so is each line of NDJSON, however many.
+    pub max_body_bytes: usize,
+    /// The longest that an HTTP client may take to send a JSON body, or the next line of NDJSON;
+    /// 1 ms to 1 h. Default 30 s.
+    #[serde(with = "cloudsync_kafka::duration")]
+    pub body_timeout: Duration,
+    /// Streams (`SyncData`, `SyncDataStream`, JSON lists and NDJSON over HTTP) open at once, over
+    /// all clients; at least 1. Default 10,000.
     pub max_streams: usize,
     /// Calls open at once on one connection, at least 1. Default 256.
     pub max_streams_per_connection: u32,
@@ -70,6 +78,8 @@ impl Default for GatewaySettings {
             max_record_bytes: limits::MAX_RECORD_BYTES,
             max_in_flight_records: 100_000,
             max_in_flight_bytes: 128 << 20,
+            max_body_bytes: 8 << 20,
+            body_timeout: Duration::from_secs(30),
             max_streams: 10_000,
             max_streams_per_connection: 256,
             reflection: None,
@@ -97,6 +107,7 @@ impl GatewaySettings {
                 largest_count,
             ),
             ("max_in_flight_bytes", self.max_in_flight_bytes, 1 << 40),
+            ("max_body_bytes", self.max_body_bytes, 64 << 20),
             ("max_streams", self.max_streams, largest_count),
             (
                 "max_streams_per_connection",
@@ -113,6 +124,14 @@ impl GatewaySettings {
                     range,
                 });
             }
+        }
+        if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.body_timeout) {
+            let millis = self.body_timeout.as_millis();
+            return Err(SettingsError {
+                name: "body_timeout",
+                value: u64::try_from(millis).unwrap_or(u64::MAX),
+                range: "1ms to 1h".to_owned(),
+            });
         }
         Ok(())
     }
@@ -146,6 +165,16 @@ mod tests {
             text,
             "gateway.max_record_bytes is 2000000, but must be 1 to 1000000"
         );
+    }
+
+    #[test]
+    fn a_time_out_of_range_is_named() {
+        let settings = GatewaySettings {
+            body_timeout: Duration::ZERO,
+            ..Default::default()
+        };
+        let text = settings.validate().unwrap_err().to_string();
+        assert_eq!(text, "gateway.body_timeout is 0, but must be 1ms to 1h");
     }
 
     #[test]

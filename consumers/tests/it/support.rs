@@ -15,7 +15,7 @@ use cloudsync_kafka::{
     DeadLetterHeaders, KafkaSettings, ProduceRecord, Producer, ensure_topics, lag,
     read_topic_with_headers,
 };
-use cloudsync_runtime::{Readiness, Shutdown, Tasks};
+use cloudsync_runtime::{Metrics, Readiness, Shutdown, Tasks};
 use parking_lot::Mutex;
 use prost::Message;
 use std::collections::BTreeMap;
@@ -214,6 +214,7 @@ pub(crate) fn consume(
         tasks: Tasks::new(),
         shutdown: shutdown.clone(),
         readiness: readiness.clone(),
+        metrics: Metrics::new().unwrap(),
     });
     let consumer = consumer.unwrap();
     let counters = consumer.counters();

@@ -1,12 +1,14 @@
-//! The admin endpoint: whether this process lives, and whether it is ready.
+//! The admin endpoint: whether this process lives, whether it is ready, and what it has done.
 //!
 //! In: HTTP on `admin.listen`. Out: `/livez` answers 200 as long as the process answers;
 //! `/readyz` answers 200 when nothing is waited for, else 503 with a JSON object that names
-//! everything that is waited for, or says that the process is draining.
+//! everything that is waited for, or says that the process is draining; `/metrics` answers with
+//! the text format of Prometheus.
 //! Promises: at most [`MAX_CONNECTIONS`] at a time; a connection that does not send its request
 //! within [`HEADER_TIMEOUT`] is closed.
 
-use crate::{Readiness, Shutdown, Tasks};
+use crate::metrics::TEXT_FORMAT;
+use crate::{Metrics, Readiness, Shutdown, Tasks};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -35,6 +37,7 @@ pub struct AdminServer {
     listener: TcpListener,
     address: SocketAddr,
     readiness: Readiness,
+    metrics: Metrics,
 }
 
 impl AdminServer {
@@ -42,13 +45,18 @@ impl AdminServer {
     ///
     /// # Errors
     /// The system's, when the address cannot be bound.
-    pub async fn bind(listen: SocketAddr, readiness: Readiness) -> io::Result<Self> {
+    pub async fn bind(
+        listen: SocketAddr,
+        readiness: Readiness,
+        metrics: Metrics,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         Ok(Self {
             listener,
             address,
             readiness,
+            metrics,
         })
     }
 
@@ -66,6 +74,7 @@ impl AdminServer {
         let end = Shutdown::new();
         let state = State {
             readiness: self.readiness,
+            metrics: self.metrics,
             shutdown,
             end: end.clone(),
         };
@@ -91,6 +100,7 @@ impl AdminServer {
 #[derive(Clone, Debug)]
 struct State {
     readiness: Readiness,
+    metrics: Metrics,
     shutdown: Shutdown,
     end: Shutdown,
 }
@@ -146,7 +156,11 @@ fn answer(method: &Method, path: &str, state: &State) -> Response<Full<Bytes>> {
     match path {
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" => ready(&state.readiness, state.shutdown.is_draining()),
-        _ => text(StatusCode::NOT_FOUND, "there are /livez and /readyz\n"),
+        "/metrics" => respond(StatusCode::OK, TEXT_FORMAT, state.metrics.text()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /livez, /readyz and /metrics\n",
+        ),
     }
 }
 
@@ -200,8 +214,8 @@ mod tests {
     async fn readiness_is_told_with_what_is_waited_for() {
         let readiness = Readiness::new();
         let log = readiness.condition("log", "Kafka at \"b:9092\"");
-        let listen = "127.0.0.1:0".parse().unwrap();
-        let server = AdminServer::bind(listen, readiness).await.unwrap();
+        let (listen, metrics) = ("127.0.0.1:0".parse().unwrap(), Metrics::new().unwrap());
+        let server = AdminServer::bind(listen, readiness, metrics).await.unwrap();
         let address = server.address();
         let (shutdown, end, tasks) = (Shutdown::new(), Shutdown::new(), Tasks::new());
         let ended = end.clone();
@@ -220,6 +234,12 @@ mod tests {
         let draining = get(address, "/readyz").await;
         assert!(draining.starts_with("HTTP/1.1 503") && draining.contains("\"draining\":true"));
         assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        let metrics = get(address, "/metrics").await;
+        assert!(metrics.contains("\ncloudsync_build_info{"), "{metrics}");
+        assert!(
+            metrics.contains("content-type: text/plain; version=0.0.4"),
+            "{metrics}"
+        );
         assert!(get(address, "/else").await.starts_with("HTTP/1.1 404"));
 
         // An idle connection does not hold the end up.

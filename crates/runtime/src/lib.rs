@@ -1,6 +1,6 @@
 //! What every role of the program needs around its work: settings from four places, logs, tasks
 //! that are named and awaited, one way to shut down, readiness that says what it waits for and
-//! the endpoint that tells it, the list printed at start, and the test hook that kills.
+//! the endpoint that tells it, numbers for others to read, the list printed at start, and the test hook that kills.
 
 // 1. before anything runs
 pub mod settings;
@@ -13,6 +13,7 @@ pub mod readiness;
 
 // 3. while it runs
 pub mod admin;
+pub mod metrics;
 pub mod tasks;
 
 // 4. how it ends
@@ -23,6 +24,7 @@ pub mod signals;
 pub use admin::AdminServer;
 pub use checklist::Checklist;
 pub use kill::{Moment, kill_point};
+pub use metrics::Metrics;
 pub use ports::{PortOwner, port_owner};
 pub use readiness::{Condition, Readiness};
 pub use shutdown::Shutdown;

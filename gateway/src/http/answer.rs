@@ -1,19 +1,23 @@
 //! Step 6 of the walk, over HTTP: what the client is told.
 //!
-//! In: a record that is durable, or a refusal. Out: the sentence, its JSON form, or a problem
-//! (RFC 9457). Promises: 202 only for a durable record; a problem carries the contract's reason,
-//! and `Retry-After` where the same record may be taken later.
+//! In: a record that is durable, or a refusal (`many`: a report on many records). Out: the
+//! sentence, its JSON form, or a problem (RFC 9457). Promises: 202 only for a durable record; a
+//! problem carries the contract's reason, and `Retry-After` where the same may be taken later.
 
-use crate::pipeline::Accepted;
+pub(super) mod many;
+
+use self::many::Many;
+use super::media::{self, JSON};
+use crate::ack::Accepted;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use cloudsync::reason::Refusal;
 use serde::Serialize;
+use std::time::Duration;
 
 /// What a client reads when its record is durable.
 const QUEUED: &str = "Data message queued for synchronization.";
-const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 const PROBLEM: &str = "application/problem+json";
 
@@ -32,7 +36,8 @@ struct Place<'a> {
     offset: i64,
 }
 
-/// RFC 9457, and the reason of the contract where there is one.
+/// RFC 9457, the reason of the contract where there is one, and what became of records that came
+/// with the request.
 #[derive(Serialize)]
 struct Problem<'a> {
     #[serde(rename = "type")]
@@ -44,6 +49,8 @@ struct Problem<'a> {
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
+    #[serde(flatten)]
+    many: Option<Many<'a>>,
 }
 
 #[derive(Serialize)]
@@ -59,25 +66,18 @@ struct Waiting<'a> {
     what: &'a str,
 }
 
+// === one record ===
+
 /// 202: the bare sentence to one who sent a bare string and did not ask for JSON, else JSON.
-pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: Accepted) -> Response {
+pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: &Accepted) -> Response {
     let id = HeaderValue::from_bytes(stored.request_id.as_bytes()).ok();
-    let mut response = if bare_string && !asks_for_json(asked) {
+    let mut response = if bare_string && !media::asks_for(asked, &[JSON]) {
         answer(StatusCode::ACCEPTED, TEXT, QUEUED.into())
     } else {
-        let Accepted {
-            request_id,
-            position,
-        } = &stored;
-        let place = position.as_ref().map(|position| Place {
-            topic: &position.topic,
-            partition: position.partition,
-            offset: position.offset,
-        });
         let queued = Queued {
             message: QUEUED,
-            request_id,
-            position: place,
+            request_id: &stored.request_id,
+            position: place(stored),
         };
         json(StatusCode::ACCEPTED, JSON, &queued)
     };
@@ -88,25 +88,23 @@ pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: Accepted) -
     response
 }
 
-/// Whether an Accept header names JSON and does not rule it out.
-fn asks_for_json(headers: &HeaderMap) -> bool {
-    let values = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut ranges = values.flat_map(|value| value.split(','));
-    ranges.any(|range| {
-        let mut parts = range
-            .split(';')
-            .map(|part| part.trim().to_ascii_lowercase());
-        let named = parts.next().is_some_and(|kind| kind == JSON);
-        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-        named && weight != Some(0.0)
+fn place(stored: &Accepted) -> Option<Place<'_>> {
+    let position = stored.position.as_ref()?;
+    Some(Place {
+        topic: &position.topic,
+        partition: position.partition,
+        offset: position.offset,
     })
 }
 
+// === problems ===
+
 /// What a refusal looks like over HTTP.
 pub(super) fn problem(refusal: &Refusal) -> Response {
+    problem_with(refusal, None)
+}
+
+fn problem_with(refusal: &Refusal, many: Option<Many<'_>>) -> Response {
     let reason = refusal.reason.name();
     let status = StatusCode::from_u16(refusal.reason.http_status())
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -122,33 +120,42 @@ pub(super) fn problem(refusal: &Refusal) -> Response {
         detail: &refusal.message,
         reason: Some(reason),
         field: refusal.field,
+        many,
     };
     let mut response = json(status, PROBLEM, &body);
+    let headers = response.headers_mut();
     if let Some(delay) = refusal.retry_delay {
-        // In whole seconds, and never "at once".
-        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, seconds.max(1).into());
+        headers.insert(header::RETRY_AFTER, seconds(delay).into());
+    }
+    if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        let encodings = HeaderValue::from_static(media::ENCODINGS);
+        headers.insert(header::ACCEPT_ENCODING, encodings);
     }
     response
+}
+
+/// In whole seconds, and never "at once".
+fn seconds(delay: Duration) -> u64 {
+    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+    seconds.max(1)
 }
 
 /// A problem that is not about a record.
 pub(super) fn unknown(status: StatusCode, detail: &str) -> Response {
     let title = status.canonical_reason().unwrap_or_default();
-    let status_code = status.as_u16();
-    let kind = "about:blank";
     let body = Problem {
-        kind,
+        kind: "about:blank",
         title,
-        status: status_code,
+        status: status.as_u16(),
         detail,
         reason: None,
         field: None,
+        many: None,
     };
     json(status, PROBLEM, &body)
 }
+
+// === everything else ===
 
 /// 200, or 503 with what is waited for.
 pub(super) fn readiness(waiting: &[(String, String)]) -> Response {
@@ -163,6 +170,11 @@ pub(super) fn readiness(waiting: &[(String, String)]) -> Response {
         .map(|(condition, what)| Waiting { condition, what })
         .collect();
     json(status, JSON, &Ready { ready, waiting })
+}
+
+/// 200 with a text of the media type `kind`.
+pub(super) fn text(kind: &'static str, text: impl Into<Body>) -> Response {
+    answer(StatusCode::OK, kind, text.into())
 }
 
 fn json(status: StatusCode, kind: &'static str, body: &impl Serialize) -> Response {
@@ -192,25 +204,10 @@ mod tests {
             request_id: "7f".into(),
             position: None,
         };
-        let response = accepted(&HeaderMap::new(), false, stored);
+        let response = accepted(&HeaderMap::new(), false, &stored);
         assert_eq!(response.status(), StatusCode::ACCEPTED);
         let body = axum::body::to_bytes(response.into_body(), 1_000).await;
         let text = r#"{"message":"Data message queued for synchronization.","request_id":"7f"}"#;
         assert_eq!(body.unwrap(), text);
-    }
-
-    #[test]
-    fn json_is_given_to_those_who_name_it() {
-        let asks = |accept: &str| {
-            asks_for_json(&HeaderMap::from_iter([(
-                header::ACCEPT,
-                accept.parse().unwrap(),
-            )]))
-        };
-        assert!(asks("application/json"));
-        assert!(asks("text/html, Application/JSON;q=0.8"));
-        assert!(!asks("*/*"));
-        assert!(!asks("application/json;q=0, */*"));
-        assert!(!asks_for_json(&HeaderMap::new()));
     }
 }

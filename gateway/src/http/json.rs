@@ -1,38 +1,99 @@
-//! Step 1 of the walk, over HTTP: a body as one JSON value, looked at without being built.
+//! Step 1 of the walk, over HTTP: a body as JSON, looked at without being built.
 //!
-//! In: the bytes of a body. Out: those of its one value, and the texts that pointers find in it.
-//! Promises: the value's bytes are not touched; what is no single value, or a list, is refused.
+//! In: the bytes of a body or a line. Out: those of its one value, or of each element of a list,
+//! and the texts that pointers find in them. Promises: the bytes of a value are not touched; what
+//! is no JSON is refused with the line and the column; a list of more than [`MAX_ELEMENTS`]
+//! elements is refused without being held.
 
+use super::media::NDJSON;
 use bytes::Bytes;
 use cloudsync::ErrorReason;
 use cloudsync::reason::Refusal;
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
+use std::fmt;
 
-/// The one JSON value that `body` holds, without the white space around it.
-///
-/// A list is refused: it would be taken as many records.
-pub(super) fn one_value(body: &Bytes) -> Result<Bytes, Refusal> {
+/// Most elements of a list.
+pub(super) const MAX_ELEMENTS: usize = 10_000;
+
+/// What a body holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Document {
+    /// One value that is no list.
+    Value(Bytes),
+    /// The elements of a list.
+    List(Vec<Bytes>),
+}
+
+/// The first elements of a list, and how many it has.
+#[derive(Default)]
+struct Elements<'a> {
+    first: Vec<&'a RawValue>,
+    count: usize,
+}
+
+/// Whether the text that begins with `text` is a list; `None`: it has not begun.
+pub(super) fn begins_list(text: &[u8]) -> Option<bool> {
+    let first = text.iter().find(|byte| !byte.is_ascii_whitespace())?;
+    Some(*first == b'[')
+}
+
+/// What `body` holds, each value without the white space around it.
+pub(super) fn document(body: &Bytes) -> Result<Document, Refusal> {
+    let Some(is_list) = begins_list(body) else {
+        return Err(invalid(
+            "the body is empty; send a JSON value or a list of them".into(),
+        ));
+    };
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let value = <&RawValue>::deserialize(&mut reader).map_err(|error| {
-        if body.iter().all(u8::is_ascii_whitespace) {
-            invalid("the body is empty; send one JSON value".into())
-        } else {
-            invalid(format!("the body is not JSON: {error}"))
-        }
+    let unreadable = |error| invalid(format!("the body is not JSON: {error}"));
+    let document = if is_list {
+        let elements = reader
+            .deserialize_seq(ElementsVisitor)
+            .map_err(unreadable)?;
+        list(body, &elements)?
+    } else {
+        let value = <&RawValue>::deserialize(&mut reader).map_err(unreadable)?;
+        Document::Value(body.slice_ref(value.get().as_bytes()))
+    };
+    match reader.end() {
+        Ok(()) => Ok(document),
+        Err(error) => Err(invalid(format!(
+            "the body goes on behind its JSON value: {error}; send one value, a list, or a value a \
+             line as {}",
+            NDJSON[0]
+        ))),
+    }
+}
+
+fn list(body: &Bytes, elements: &Elements<'_>) -> Result<Document, Refusal> {
+    let Elements { first, count } = elements;
+    if !(1..=MAX_ELEMENTS).contains(count) {
+        let text = format!(
+            "the list has {count} elements, it must have 1 to {MAX_ELEMENTS}; send as many, or a \
+             value a line as {}, which may be any number",
+            NDJSON[0]
+        );
+        return Err(Refusal::permanent(ErrorReason::BatchSize, text));
+    }
+    let bytes = |element: &&RawValue| body.slice_ref(element.get().as_bytes());
+    Ok(Document::List(first.iter().map(bytes).collect()))
+}
+
+/// The value in line `number` of an upload.
+pub(super) fn line(text: &Bytes, number: u64) -> Result<Bytes, Refusal> {
+    let value: &RawValue = serde_json::from_slice(text).map_err(|error| {
+        let column = error.column();
+        let text = error.to_string();
+        // Its line is always the first.
+        let what = text.split(" at line ").next().unwrap_or_default();
+        invalid(format!(
+            "line {number} is not JSON: {what} at column {column}"
+        ))
     })?;
-    if reader.end().is_err() {
-        return Err(invalid(
-            "the body goes on behind its JSON value; send one value with each request".into(),
-        ));
-    }
-    if value.get().starts_with('[') {
-        return Err(invalid(
-            "the body is a list, which is not taken yet; send its elements one by one".into(),
-        ));
-    }
-    Ok(body.slice_ref(value.get().as_bytes()))
+    Ok(text.slice_ref(value.get().as_bytes()))
 }
 
 /// Whether `value` is a string and nothing else.
@@ -41,8 +102,8 @@ pub(super) fn is_string(value: &[u8]) -> bool {
 }
 
 /// The text at `pointer` (RFC 6901) in `value`: of a string its characters, of a number its
-/// digits.
-pub(super) fn text_at(value: &[u8], pointer: &str) -> Result<String, Refusal> {
+/// digits. `field`: what it is looked up for.
+pub(super) fn text_at(value: &[u8], pointer: &str, field: &'static str) -> Result<String, Refusal> {
     let found = find(value, pointer);
     let text = found.and_then(|found| match found.get().as_bytes().first() {
         Some(b'"') => serde_json::from_str(found.get()).ok(),
@@ -50,9 +111,14 @@ pub(super) fn text_at(value: &[u8], pointer: &str) -> Result<String, Refusal> {
         _ => None,
     });
     text.ok_or_else(|| {
-        invalid(format!(
-            "the pointer {pointer:?} points at no text and no number in the body"
-        ))
+        Refusal::of_field(
+            ErrorReason::InvalidJson,
+            field,
+            format!(
+                "the pointer {pointer:?} points at no text and no number in the value; send one \
+                 there, or another pointer"
+            ),
+        )
     })
 }
 
@@ -88,13 +154,40 @@ fn invalid(message: String) -> Refusal {
     Refusal::permanent(ErrorReason::InvalidJson, message)
 }
 
+// === impl ElementsVisitor ===
+
+struct ElementsVisitor;
+
+impl<'de> Visitor<'de> for ElementsVisitor {
+    type Value = Elements<'de>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut elements = Elements::default();
+        while elements.count < MAX_ELEMENTS {
+            let Some(element) = list.next_element()? else {
+                return Ok(elements);
+            };
+            elements.first.push(element);
+            elements.count += 1;
+        }
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            elements.count += 1;
+        }
+        Ok(elements)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn one(body: &str) -> Result<Bytes, String> {
-        one_value(&Bytes::copy_from_slice(body.as_bytes())).map_err(|refusal| refusal.message)
+    fn read(body: &str) -> Result<Document, String> {
+        document(&Bytes::copy_from_slice(body.as_bytes())).map_err(|refusal| refusal.message)
     }
 
     #[test]
@@ -106,29 +199,65 @@ mod tests {
             "null",
             "\"\\ud83d\\ude00\"",
         ] {
-            assert_eq!(one(&format!(" \r\n\t{value}\n")).unwrap(), value);
+            let passed = read(&format!(" \r\n\t{value}\n")).unwrap();
+            assert_eq!(passed, Document::Value(value.to_owned().into()));
         }
     }
 
     #[test]
-    fn what_is_not_one_value_is_told_apart() {
+    fn the_elements_of_a_list_pass_as_they_are() {
+        let list = read(" [ 1 ,\"a\", [2, 3],{ \"b\":[ ]} ]\n").unwrap();
+        let elements = ["1", "\"a\"", "[2, 3]", "{ \"b\":[ ]}"];
+        assert_eq!(list, Document::List(elements.map(Bytes::from).to_vec()));
+        let of = |count: usize| read(&format!("[{}]", vec!["1"; count].join(",")));
+        let Ok(Document::List(most)) = of(MAX_ELEMENTS) else {
+            panic!("refused")
+        };
+        assert_eq!(most.len(), MAX_ELEMENTS);
+        let message = of(MAX_ELEMENTS + 2).unwrap_err();
+        assert!(
+            message.contains("10002 elements, it must have 1 to 10000"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_document_is_told_apart_with_its_place() {
         let cases = [
             ("", "the body is empty"),
             (" \n", "the body is empty"),
-            ("{\"a\":1}\n{\"a\":2}\n", "goes on behind"),
-            ("[1]", "a list"),
-            ("{\"a\":", "is not JSON: EOF"),
-            ("hello", "is not JSON"),
-            ("\u{feff}{}", "is not JSON"),
+            (
+                "{\"a\":1}\n{\"a\":2}\n",
+                "trailing characters at line 2 column 1",
+            ),
+            ("{\"a\":", "EOF while parsing a value at line 1 column 5"),
+            ("hello", "expected value at line 1 column 1"),
+            ("\u{feff}{}", "expected value at line 1 column 1"),
+            ("[]", "0 elements"),
+            ("[1,\n 2", "EOF while parsing a list at line 2 column 2"),
+            ("[1,\n 2,]", "at line 2 column"),
+            ("[1] 2", "trailing characters at line 1 column 5"),
         ];
         for (body, text) in cases {
-            let message = one(body).unwrap_err();
+            let message = read(body).unwrap_err();
             assert!(message.contains(text), "{body:?}: {message}");
         }
         let not_utf8 = Bytes::from_static(b"\"\xff\"");
-        assert!(one_value(&not_utf8).is_err());
+        assert!(document(&not_utf8).is_err());
         // Deep nesting costs nothing but its length.
-        assert!(one(&format!("{{\"a\":{}", "[".repeat(900_000))).is_err());
+        assert!(read(&format!("{{\"a\":{}", "[".repeat(900_000))).is_err());
+        assert!(read(&"[".repeat(900_000)).is_err());
+        let deep = format!("{}{}", "[".repeat(400_000), "]".repeat(400_000));
+        assert!(matches!(read(&deep), Ok(Document::List(list)) if list.len() == 1));
+    }
+
+    #[test]
+    fn a_line_is_one_value() {
+        let read = |text: &'static str| line(&Bytes::from(text), 7);
+        assert_eq!(read(" {\"a\": 1}\r").unwrap(), "{\"a\": 1}");
+        let message = read("{\"a\": tru}").unwrap_err().message;
+        assert_eq!(message, "line 7 is not JSON: expected ident at column 10");
+        assert!(read("1 2").is_err());
     }
 
     #[test]
@@ -141,7 +270,11 @@ mod tests {
             ("/o/x~1y/~0/0", "1"),
         ];
         for (pointer, text) in found {
-            assert_eq!(text_at(body, pointer).unwrap(), text, "{pointer}");
+            assert_eq!(
+                text_at(body, pointer, "record.key").unwrap(),
+                text,
+                "{pointer}"
+            );
         }
         for pointer in [
             "",
@@ -153,17 +286,19 @@ mod tests {
             "/o/x~1y/~0/01",
             "/o/x~1y/~0/+1",
         ] {
-            let refusal = text_at(body, pointer).unwrap_err();
+            let refusal = text_at(body, pointer, "record.key").unwrap_err();
             assert_eq!(refusal.reason, ErrorReason::InvalidJson, "{pointer}");
         }
-        assert_eq!(text_at(b"\"me\"", "").unwrap(), "me");
+        assert_eq!(text_at(b"\"me\"", "", "record.key").unwrap(), "me");
     }
 
     proptest! {
         #[test]
         fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..64), pointer in ".{0,9}") {
-            if let Ok(value) = one_value(&Bytes::from(body)) {
-                text_at(&value, &pointer).ok();
+            let body = Bytes::from(body);
+            line(&body, 1).ok();
+            if let Ok(Document::Value(value)) = document(&body) {
+                text_at(&value, &pointer, "record.key").ok();
             }
         }
     }

@@ -1,25 +1,38 @@
 //! Step 1 of the walk, over HTTP: what a request says beside its body.
 //!
-//! In: the query and the headers. Out: where the request id and the key come from. Promises: what
-//! is unknown, said twice or not readable is refused, never passed over.
+//! In: the query and the headers; then the values of the body. Out: where the request id and the
+//! key come from, and each value as an encoded record. Promises: what is unknown, said twice or
+//! not readable is refused, never passed over.
 //!
-//! `Idempotency-Key: ID` or `?id-pointer=/pointer`; `?key=KEY` or `?key-pointer=/pointer`.
+//! `Idempotency-Key: ID` or `?id-pointer=/pointer`; `?key=KEY` or `?key-pointer=/pointer`. Of many
+//! records in one request, the ids are `ID/0`, `ID/1` and so on.
 
 use super::json;
+use super::media;
 use axum::http::HeaderMap;
-use cloudsync::ErrorReason;
+use bytes::Bytes;
 use cloudsync::reason::Refusal;
+use cloudsync::{ErrorReason, SyncRecord};
+use prost::Message;
+
+/// The names of the parameters, for people.
+const KNOWN: &str = "key, key-pointer, id-pointer";
+
+/// Most steps of a pointer: each one reads the value once.
+const MAX_STEPS: usize = 32;
+/// The header that carries the request id.
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Where the request id and the key of the record come from.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Parameters {
-    pub(super) request_id: Source,
-    pub(super) key: Source,
+    request_id: Source,
+    key: Source,
 }
 
 /// Where a text comes from.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum Source {
+enum Source {
     #[default]
     Nowhere,
     Given(String),
@@ -30,18 +43,30 @@ pub(super) enum Source {
 // === impl Source ===
 
 impl Source {
-    /// The text, for a body of `payload`; empty if there is none.
-    pub(super) fn of(self, payload: &[u8]) -> Result<String, Refusal> {
+    /// The text, for `value`; empty if there is none.
+    fn of(&self, value: &[u8], field: &'static str) -> Result<String, Refusal> {
         match self {
             Self::Nowhere => Ok(String::new()),
-            Self::Given(text) => Ok(text),
-            Self::Pointer(pointer) => json::text_at(payload, &pointer),
+            Self::Given(text) => Ok(text.clone()),
+            Self::Pointer(pointer) => json::text_at(value, pointer, field),
         }
     }
 
-    fn set(&mut self, source: Self, name: &str) -> Result<(), Refusal> {
+    fn pointer(name: &'static str, pointer: String) -> Result<Self, Refusal> {
+        if pointer.matches('/').count() > MAX_STEPS {
+            let text = format!("the pointer has more than {MAX_STEPS} steps; point less deep");
+            return Err(refused(name, text));
+        }
+        if pointer.is_empty() || pointer.starts_with('/') {
+            return Ok(Self::Pointer(pointer));
+        }
+        let text = format!("{pointer:?} is no JSON pointer; begin it with /, as in /id");
+        Err(refused(name, text))
+    }
+
+    fn set(&mut self, source: Self, name: &'static str, what: &str) -> Result<(), Refusal> {
         if *self != Self::Nowhere {
-            return Err(refused(format!("{name} is said twice; say it once")));
+            return Err(refused(name, format!("{what} is said twice; say it once")));
         }
         *self = source;
         Ok(())
@@ -54,43 +79,62 @@ impl Parameters {
     /// Reads the query and the headers of a request.
     pub(super) fn of(query: Option<&str>, headers: &HeaderMap) -> Result<Self, Refusal> {
         let mut parameters = Self::default();
-        for value in headers.get_all("idempotency-key") {
-            let id = std::str::from_utf8(value.as_bytes())
-                .map_err(|_| refused("Idempotency-Key is not UTF-8".into()))?;
+        for value in headers.get_all(IDEMPOTENCY_KEY) {
+            let id = std::str::from_utf8(value.as_bytes());
+            let id = id.map_err(|_| {
+                refused(IDEMPOTENCY_KEY, "the id is not UTF-8; send text".to_owned())
+            })?;
             let id = unquoted(id.trim());
             if id.is_empty() {
-                return Err(refused(
-                    "Idempotency-Key is empty; send an id or leave it out".into(),
-                ));
+                let text = "the id is empty; send one or leave the header out".to_owned();
+                return Err(refused(IDEMPOTENCY_KEY, text));
             }
-            parameters
-                .request_id
-                .set(Source::Given(id.to_owned()), "the request id")?;
+            let given = Source::Given(id.to_owned());
+            let id = &mut parameters.request_id;
+            id.set(given, IDEMPOTENCY_KEY, "the request id")?;
         }
-        for pair in query
-            .unwrap_or_default()
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-        {
+        let pairs = query.unwrap_or_default().split('&');
+        for pair in pairs.filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let (name, value) = (decoded(name)?, decoded(value)?);
-            match name.as_str() {
-                "id-pointer" => {
-                    parameters
-                        .request_id
-                        .set(Source::Pointer(value), "the request id")?;
-                }
-                "key-pointer" => parameters.key.set(Source::Pointer(value), "the key")?,
-                "key" => parameters.key.set(Source::Given(value), "the key")?,
-                _ => {
-                    return Err(refused(format!(
-                        "the parameter {name:?} does not exist; there are: key, key-pointer, \
-                         id-pointer"
-                    )));
-                }
-            }
+            parameters.take(&decoded(name)?, decoded(value)?)?;
         }
         Ok(parameters)
+    }
+
+    fn take(&mut self, name: &str, value: String) -> Result<(), Refusal> {
+        let Self { request_id, key } = self;
+        match name {
+            "id-pointer" => {
+                let id = Source::pointer("id-pointer", value)?;
+                request_id.set(id, "id-pointer", "the request id")
+            }
+            "key-pointer" => key.set(
+                Source::pointer("key-pointer", value)?,
+                "key-pointer",
+                "the key",
+            ),
+            "key" => key.set(Source::Given(value), "key", "the key"),
+            _ => {
+                let text = format!("the parameter {name:?} does not exist; there are: {KNOWN}");
+                Err(Refusal::permanent(ErrorReason::MalformedRecord, text))
+            }
+        }
+    }
+
+    /// `value` as an encoded record; `place`: which of many, from 0.
+    pub(super) fn record(&self, value: Bytes, place: Option<u64>) -> Result<Bytes, Refusal> {
+        let request_id = match (&self.request_id, place) {
+            (Source::Given(id), Some(place)) => format!("{id}/{place}"),
+            (source, _) => source.of(&value, "record.request_id")?,
+        };
+        let record = SyncRecord {
+            request_id,
+            key: self.key.of(&value, "record.key")?,
+            payload: value,
+            content_type: media::JSON.to_owned(),
+            ..SyncRecord::default()
+        };
+        Ok(record.encode_to_vec().into())
     }
 }
 
@@ -115,16 +159,21 @@ fn decoded(text: &str) -> Result<String, Refusal> {
                 let number = high
                     .zip(low)
                     .and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
-                number.ok_or_else(|| refused(format!("{text:?} is not percent-encoded")))?
+                number.ok_or_else(|| unreadable(text, "not percent-encoded"))?
             }
             other => other,
         });
     }
-    String::from_utf8(bytes).map_err(|_| refused(format!("{text:?} is not UTF-8")))
+    String::from_utf8(bytes).map_err(|_| unreadable(text, "not UTF-8"))
 }
 
-fn refused(message: String) -> Refusal {
-    Refusal::permanent(ErrorReason::MalformedRecord, message)
+fn unreadable(text: &str, why: &str) -> Refusal {
+    let text = format!("{text:?} in the query is {why}; write %XX for each byte of a character");
+    Refusal::permanent(ErrorReason::MalformedRecord, text)
+}
+
+fn refused(name: &'static str, message: String) -> Refusal {
+    Refusal::of_field(ErrorReason::MalformedRecord, name, message)
 }
 
 #[cfg(test)]
@@ -151,6 +200,21 @@ mod tests {
     }
 
     #[test]
+    fn each_of_many_has_an_id_of_its_own() {
+        let id = |parameters: &Parameters, place| {
+            let record = parameters.record(Bytes::from_static(b"{\"id\":7}"), place);
+            let record = SyncRecord::decode(record.unwrap()).unwrap();
+            assert_eq!(record.payload, "{\"id\":7}");
+            record.request_id
+        };
+        let given = of("", &["order"]).unwrap();
+        assert_eq!(id(&given, None), "order");
+        assert_eq!(id(&given, Some(12)), "order/12");
+        let pointer = of("id-pointer=/id", &[]).unwrap();
+        assert_eq!(id(&pointer, Some(12)), "7");
+    }
+
+    #[test]
     fn what_is_said_twice_or_unknown_is_refused() {
         assert!(
             of("id-pointer=/id", &["7f"])
@@ -158,6 +222,11 @@ mod tests {
                 .contains("said twice")
         );
         assert!(of("", &["7f", "8a"]).unwrap_err().contains("said twice"));
+        assert!(
+            of(&format!("id-pointer={}", "/a".repeat(33)), &[])
+                .unwrap_err()
+                .contains("32 steps")
+        );
         assert!(
             of("key=a&key-pointer=/b", &[])
                 .unwrap_err()
@@ -169,6 +238,11 @@ mod tests {
                 .contains("there are: key")
         );
         assert!(of("", &["\"\""]).unwrap_err().contains("empty"));
+        assert!(
+            of("id-pointer=id", &[])
+                .unwrap_err()
+                .contains("begin it with /")
+        );
         assert!(of("key=%2", &[]).unwrap_err().contains("percent"));
         assert!(of("key=%ff", &[]).unwrap_err().contains("UTF-8"));
     }

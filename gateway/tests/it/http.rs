@@ -1,52 +1,9 @@
 //! HTTP on the same port, byte for byte.
 
-use crate::world::World;
+use crate::wire::{Answer, Sending, exchange, post};
+use crate::world::{World, until};
 use cloudsync_gateway::MissingId;
-use std::collections::HashMap;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-struct Answer {
-    status: u16,
-    headers: HashMap<String, String>,
-    body: String,
-}
-
-/// One HTTP/1.1 exchange, as it goes over the wire.
-async fn exchange(world: &World, request: &str, headers: &[&str], body: &str) -> Answer {
-    let mut stream = TcpStream::connect(world.address).await.unwrap();
-    let mut text = format!("{request} HTTP/1.1\r\nHost: cloudsync\r\nConnection: close\r\n");
-    for header in headers {
-        text += &format!("{header}\r\n");
-    }
-    text += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(text.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    let mut lines = head.lines();
-    let status = lines
-        .next()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap()
-        .parse()
-        .unwrap();
-    let headers = lines.map(|line| {
-        let (name, value) = line.split_once(": ").unwrap();
-        (name.to_ascii_lowercase(), value.to_owned())
-    });
-    Answer {
-        status,
-        headers: headers.collect(),
-        body: body.to_owned(),
-    }
-}
-
-async fn post(world: &World, headers: &[&str], body: &str) -> Answer {
-    exchange(world, "POST /api/datasync", headers, body).await
-}
+use std::time::Duration;
 
 const CURL: [&str; 3] = [
     "User-Agent: curl/8.5.0",
@@ -144,57 +101,185 @@ async fn id_and_key_come_from_the_body_or_beside_it() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_a_problem() {
-    let world = World::start(|settings| settings.max_record_bytes = 1_000).await;
-    let long = format!("\"{}\"", "x".repeat(1_000));
-    let very_long = format!("\"{}\"", "x".repeat(100_000));
-    let xml = ["Content-Type: application/xml"];
-    let cases: [(&str, &[&str], &str, u16, &str); 9] = [
-        ("POST /api/datasync", &[], "", 400, "INVALID_JSON"),
-        (
-            "POST /api/datasync",
-            &[],
-            "{\"a\":1}\n{\"a\":2}",
-            400,
-            "INVALID_JSON",
-        ),
-        ("POST /api/datasync", &[], "[1,2]", 400, "INVALID_JSON"),
-        (
-            "POST /api/datasync",
-            &xml,
-            "<a/>",
-            415,
-            "UNSUPPORTED_MEDIA_TYPE",
-        ),
-        ("POST /api/datasync", &[], &long, 413, "RECORD_TOO_LARGE"),
-        (
-            "POST /api/datasync",
-            &[],
-            &very_long,
-            413,
-            "RECORD_TOO_LARGE",
-        ),
-        (
-            "POST /api/datasync?kee=a",
-            &[],
-            "1",
-            400,
-            "MALFORMED_RECORD",
-        ),
-        ("GET /api/datasync", &[], "", 405, "about:blank"),
-        ("POST /api/other", &[], "1", 404, "about:blank"),
-    ];
-    for (request, headers, body, status, word) in cases {
-        let answer = exchange(&world, request, headers, body).await;
-        assert_eq!(answer.status, status, "{request}: {}", answer.body);
-        assert_eq!(answer.headers["content-type"], "application/problem+json");
-        let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-        assert_eq!(problem["status"], status);
-        assert!(answer.body.contains(word), "{request}: {}", answer.body);
-        assert!(problem["type"].is_string() && problem["title"].is_string());
-        assert!(!problem["detail"].as_str().unwrap().is_empty());
+async fn a_body_may_be_packed() {
+    let world = World::start(|_| {}).await;
+    let value = r#"{"text":"packed"}"#;
+    let gzip = gzip(value.as_bytes());
+    let zstd = zstd::encode_all(value.as_bytes(), 3).unwrap();
+    let packings = [("gzip", &gzip), ("GZIP, identity", &gzip), ("zstd", &zstd)];
+    for (encoding, packed) in packings {
+        let answer = post(&world, &[&format!("Content-Encoding: {encoding}")], packed).await;
+        assert_eq!(answer.status, 202, "{encoding}: {}", answer.body);
     }
-    let method = exchange(&world, "GET /api/datasync", &[], "").await;
-    assert_eq!(method.headers["allow"], "POST");
-    assert!(world.log().await.is_empty());
+    let log = world.log().await;
+    assert_eq!(log.len(), 3);
+    assert!(log.iter().all(|stored| stored.record.payload == value));
+
+    for (encoding, packed) in [("gzip", &gzip), ("zstd", &zstd)] {
+        let encoding = format!("Content-Encoding: {encoding}");
+        let cut = post(&world, &[&encoding], &packed[..packed.len() - 2]).await;
+        cut.problem(400, "INVALID_JSON");
+        post(&world, &[&encoding], value)
+            .await
+            .problem(400, "INVALID_JSON");
+    }
+    let twice = post(&world, &["Content-Encoding: gzip, zstd"], &gzip).await;
+    twice.problem(415, "UNSUPPORTED_MEDIA_TYPE");
+    assert_eq!(twice.headers["accept-encoding"], "gzip, zstd");
+}
+
+/// What unpacks to more than is taken is refused when that much has come out of it.
+#[tokio::test]
+async fn a_body_that_unpacks_without_end_is_too_large() {
+    let world = World::start(|settings| settings.max_body_bytes = 2_000_000).await;
+    let string = zeros(b"\"", 1 << 30);
+    assert!(string.len() < 200_000, "{}", string.len());
+    let answer = post(&world, &["Content-Encoding: zstd"], &string).await;
+    let problem = answer.problem(413, "RECORD_TOO_LARGE");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("gateway.max_record_bytes")
+    );
+    let list = zeros(b"[", 1 << 30);
+    let answer = post(&world, &["Content-Encoding: zstd"], &list).await;
+    let problem = answer.problem(413, "BODY_TOO_LARGE");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("2000000 bytes")
+    );
+    let gzip = gzip(&vec![b' '; 64 << 20]);
+    let answer = post(&world, &["Content-Encoding: gzip"], &gzip).await;
+    answer.problem(413, "RECORD_TOO_LARGE");
+}
+
+/// `count` zeros behind `first`, packed.
+fn zeros(first: &[u8], count: usize) -> Vec<u8> {
+    use std::io::{Read, Write};
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.write_all(first).unwrap();
+    let mut zeros = std::io::repeat(b'0').take(count as u64);
+    std::io::copy(&mut zeros, &mut encoder).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_given_up() {
+    let timeout = Duration::from_millis(200);
+    let world = World::start(|settings| settings.body_timeout = timeout).await;
+    let mut sending = Sending::post(&world, &[]).await;
+    sending.send("{\"a\":").await;
+    let answer = sending.answer().await;
+    let problem = answer.problem(408, "BODY_TIMEOUT");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("200ms (gateway.body_timeout)")
+    );
+    assert_eq!(post(&world, &[], "1").await.status, 202);
+}
+
+/// Bodies that are being read count, before there is a record.
+#[tokio::test]
+async fn bodies_have_a_limit_together() {
+    let world = World::start(|settings| settings.max_in_flight_bytes = 100).await;
+    let mut first = Sending::post(&world, &[]).await;
+    first.send(format!("\"{}", "x".repeat(80))).await;
+    // It is under way as soon as another one is refused for it.
+    until(async || {
+        let second = post(&world, &[], "\"y\"".repeat(10)).await;
+        second.status == 429
+    })
+    .await;
+    let refused = post(&world, &[], format!("\"{}\"", "y".repeat(40))).await;
+    let problem = refused.problem(429, "OVERLOADED");
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("gateway.max_in_flight_bytes = 100")
+    );
+    first.send("\"").await;
+    first.end().await;
+    assert_eq!(first.answer().await.status, 202);
+    let again = post(&world, &[], format!("\"{}\"", "y".repeat(40))).await;
+    assert_eq!(again.status, 202);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_is_refused_without_being_asked() {
+    let world = World::start(|_| {}).await;
+    let headers = ["Expect: 100-continue", "Content-Type: text/csv"];
+    let sending = Sending::post(&world, &headers).await;
+    let answer = sending.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 415"), "{answer}");
+    let mut asked = Sending::post(&world, &headers[..1]).await;
+    asked.read_until("100 Continue\r\n\r\n").await;
+    asked.send("1").await;
+    asked.end().await;
+    assert_eq!(asked.answer().await.status, 202);
+}
+
+#[tokio::test]
+async fn what_is_there_and_what_is_not() {
+    let world = World::start(|_| {}).await;
+    let get = async |path: &str| exchange(&world, &format!("GET {path}"), &[], "").await;
+    assert_eq!(get("/livez").await.body, "ok");
+    assert_eq!(get("/readyz").await.json()["ready"], true);
+    let described = get("/openapi.json").await.json();
+    assert_eq!(described["openapi"], "3.1.0");
+
+    assert_eq!(post(&world, &[], "1").await.status, 202);
+    let metrics = get("/metrics").await;
+    assert_eq!(
+        metrics.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    for line in [
+        "cloudsync_gateway_records_received_total 1",
+        "cloudsync_gateway_records_accepted_total 1",
+        "cloudsync_gateway_in_flight_records 0",
+    ] {
+        assert!(
+            metrics.body.lines().any(|it| it == line),
+            "{}",
+            metrics.body
+        );
+    }
+
+    let cases = [
+        ("GET /api/datasync", 405, "POST"),
+        ("DELETE /api/datasync", 405, "POST"),
+        ("POST /livez", 405, "GET,HEAD"),
+        ("PUT /openapi.json", 405, "GET,HEAD"),
+        ("POST /api/other", 404, ""),
+        ("GET /", 404, ""),
+    ];
+    for (request, status, allow) in cases {
+        let answer: Answer = exchange(&world, request, &[], "").await;
+        assert_eq!(answer.status, status, "{request}");
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        let problem = answer.json();
+        assert_eq!(
+            (&problem["status"], &problem["type"]),
+            (&status.into(), &"about:blank".into())
+        );
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+        assert_eq!(
+            answer.headers.get("allow").map_or("", String::as_str),
+            allow,
+            "{request}"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use cloudsync::v1::{ErrorReason, SyncRecord};
 use cloudsync_devbroker::{Broker, BrokerConfig, Storage};
 use cloudsync_gateway::{Counters, Gateway, GatewayDeps, GatewaySettings, ServeError};
 use cloudsync_kafka::{KafkaSettings, Producer, ensure_topics, read_topic};
-use cloudsync_runtime::{Readiness, Shutdown, Tasks};
+use cloudsync_runtime::{Metrics, Readiness, Shutdown, Tasks};
 use prost::Message;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
@@ -156,6 +156,7 @@ pub(crate) fn deps(kafka: &KafkaSettings) -> GatewayDeps {
         tasks: Tasks::new(),
         shutdown: Shutdown::new(),
         readiness: Readiness::new(),
+        metrics: Metrics::new().unwrap(),
     }
 }
 

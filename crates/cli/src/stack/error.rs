@@ -5,6 +5,7 @@ use cloudsync_dedupe::OpenError;
 use cloudsync_devbroker::BrokerError;
 use cloudsync_gateway::BindError;
 use cloudsync_kafka::KafkaError;
+use cloudsync_runtime::metrics::MetricsError;
 use cloudsync_runtime::{PortOwner, port_owner};
 use std::fmt;
 use std::io;
@@ -41,6 +42,9 @@ pub enum StackError {
         /// The flag that changes it.
         flag: &'static str,
     },
+    /// There are no metrics.
+    #[error("/metrics cannot be set up")]
+    Metrics(#[source] MetricsError),
     /// The embedded log does not start.
     #[error("the embedded log does not start")]
     Log(#[source] BrokerError),
@@ -140,6 +144,7 @@ impl StackError {
             Self::Consumer { source, .. } => matches!(**source, StartError::Settings { .. }),
             Self::PortTaken { .. }
             | Self::Admin { .. }
+            | Self::Metrics(_)
             | Self::Ended(_)
             | Self::NotReady { .. } => false,
         }

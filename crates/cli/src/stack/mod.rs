@@ -14,7 +14,7 @@ use cloudsync_consumers::Counters;
 use cloudsync_dedupe::DedupeStore;
 use cloudsync_devbroker::{Broker, BrokerError};
 use cloudsync_kafka::{KafkaSettings, Producer, TopicReport};
-use cloudsync_runtime::{Readiness, Shutdown, Tasks};
+use cloudsync_runtime::{Metrics, Readiness, Shutdown, Tasks};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub struct Roles {
     pub gateway: bool,
     /// The consumers of these destinations.
     pub consumers: Vec<String>,
-    /// The endpoint that tells health.
+    /// The endpoint that tells health and numbers.
     pub admin: bool,
 }
 
@@ -43,6 +43,7 @@ pub struct Roles {
 pub struct Stack {
     kafka: KafkaSettings,
     readiness: Readiness,
+    metrics: Metrics,
     intake: Group,
     delivery: Group,
     admin: Group,
@@ -87,6 +88,7 @@ impl Stack {
         let mut stack = Self {
             kafka: settings.kafka.clone(),
             readiness: Readiness::new(),
+            metrics: Metrics::new().map_err(StackError::Metrics)?,
             intake: Group::default(),
             delivery: Group::default(),
             admin: Group::default(),

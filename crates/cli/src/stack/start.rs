@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 impl Stack {
     pub(super) async fn start_admin(&mut self, listen: SocketAddr) -> Result<(), StackError> {
-        let bound = AdminServer::bind(listen, self.readiness.clone()).await;
+        let bound = AdminServer::bind(listen, self.readiness.clone(), self.metrics.clone()).await;
         let server = bound.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => taken("the admin endpoint", listen, "--admin-listen"),
             _ => StackError::Admin {
@@ -85,6 +85,7 @@ impl Stack {
             tasks: self.intake.tasks.clone(),
             shutdown: self.intake.shutdown.clone(),
             readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
         };
         let gateway = Gateway::on(port, deps);
         self.producer = Some(producer);
@@ -117,6 +118,7 @@ impl Stack {
             tasks: self.delivery.tasks.clone(),
             shutdown: self.delivery.shutdown.clone(),
             readiness: self.readiness.clone(),
+            metrics: self.metrics.clone(),
         };
         let consumer = DestinationConsumer::start(deps).map_err(|source| StackError::Consumer {
             destination: destination(),

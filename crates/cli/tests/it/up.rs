@@ -1,6 +1,7 @@
 //! `up`: what it prints, what can be sent to it, how it ends.
 
 use crate::support::{cloudsync, code, run, segments, stderr, text};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -128,6 +129,41 @@ fn delivered(data: &Path, wanted: usize, text: &str) {
     }
 }
 
+/// `/metrics` has what docs/metrics.md says, and counts what was sent.
+fn metrics_are_as_described(address: &str) {
+    let get = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let table = include_str!("../../../../docs/metrics.md");
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let described: BTreeSet<_> = rows
+        .map(|row| {
+            let mut cells = row.split(" | ");
+            let name = cells.next().unwrap().trim_end_matches('`');
+            (name.to_owned(), cells.next().unwrap().to_owned())
+        })
+        .collect();
+    let wanted = [
+        "cloudsync_gateway_records_accepted_total 3\n",
+        "cloudsync_consumer_records_delivered_total{destination=\"aws\"} 3\n",
+        "cloudsync_consumer_records_delivered_total{destination=\"azure\"} 3\n",
+    ];
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let text = http(address, get);
+        let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let served: BTreeSet<_> = kinds
+            .map(|line| line.split_once(' ').unwrap())
+            .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
+            .collect();
+        assert_eq!(served, described);
+        // An object is there a moment before it is counted.
+        if wanted.iter().all(|line| text.contains(line)) {
+            return;
+        }
+        assert!(Instant::now() < end, "not {wanted:?} in:\n{text}");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -185,6 +221,9 @@ fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
 
     delivered(&data, 1, "Test message for dual-cloud sync");
     delivered(&data, 2, "\"n\":\"sent\"");
+    for address in [&gateway, &admin] {
+        metrics_are_as_described(address);
+    }
     up.signal("INT");
     assert_eq!(up.wait(), 0, "{}", up.said);
 

@@ -56,12 +56,12 @@ const MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Third-party crate → the packages that may use it.
-const LIVES_IN: [(&str, &[&str]); 19] = [
+const LIVES_IN: [(&str, &[&str]); 21] = [
     ("rdkafka", &["cloudsync-kafka"]),
     ("redis", &["cloudsync-dedupe"]),
     ("deadpool-redis", &["cloudsync-dedupe"]),
     ("kafka-protocol", &["cloudsync-devbroker"]),
-    ("flate2", &["cloudsync-devbroker"]),
+    ("flate2", &["cloudsync-devbroker", "cloudsync-gateway"]),
     ("snap", &["cloudsync-devbroker"]),
     ("lz4_flex", &["cloudsync-devbroker"]),
     (
@@ -75,6 +75,8 @@ const LIVES_IN: [(&str, &[&str]); 19] = [
     ),
     ("opentelemetry_sdk", &["cloudsync-runtime"]),
     ("opentelemetry-otlp", &["cloudsync-runtime"]),
+    ("opentelemetry-prometheus", &["cloudsync-runtime"]),
+    ("prometheus", &["cloudsync-runtime"]),
     ("tracing-subscriber", &["cloudsync-runtime"]),
     ("axum", &["cloudsync-gateway"]),
     ("object_store", &["cloudsync-consumers"]),
@@ -88,7 +90,7 @@ const LIVES_IN: [(&str, &[&str]); 19] = [
 
 /// Crates the project has agreed on, each used by somebody. Those in the second list belong to
 /// parts that do not exist yet; the test fails when one of them arrives and is not moved up.
-const AGREED: [&str; 7] = [
+const AGREED: [&str; 8] = [
     "tonic",
     "prost",
     "tonic-prost-build",
@@ -96,13 +98,9 @@ const AGREED: [&str; 7] = [
     "rdkafka",
     "uuid",
     "tracing",
-];
-const AGREED_FOR_LATER: [&str; 4] = [
-    "redis",
-    "deadpool-redis",
     "opentelemetry",
-    "tracing-opentelemetry",
 ];
+const AGREED_FOR_LATER: [&str; 3] = ["redis", "deadpool-redis", "tracing-opentelemetry"];
 
 fn packages() -> Vec<Package> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.toml");

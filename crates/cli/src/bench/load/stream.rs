@@ -64,7 +64,7 @@ pub(super) async fn send(
     shared: Arc<Shared>,
 ) -> anyhow::Result<Sent> {
     let tasks = Tasks::new();
-    let (mut sender, verdicts) = client.stream();
+    let (mut sender, verdicts) = client.stream().split();
     let pending = Arc::new(Mutex::new(Pending::default()));
     let taking = take(verdicts, Arc::clone(&pending), shared);
     let taking = tasks.spawn("verdicts", taking);

@@ -45,7 +45,7 @@ pub(super) async fn send(
             content_type: "application/json".to_owned(),
             ..SyncRecord::default()
         };
-        match client.send_one(&record).await {
+        match client.send_one(record).await {
             Ok(_) => {
                 sent.acked(made.identity(), false);
                 let now = Instant::now();

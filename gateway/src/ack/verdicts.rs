@@ -1,0 +1,57 @@
+//! Step 6 of the walk: a verdict for each record of a submission, for those who are told each one.
+//!
+//! In: a batch and the log's answers. Out: one [`Verdict`] a record, in the order in which the
+//! records came. Promises: only a record that the log acknowledged is accepted; every record has
+//! exactly one verdict.
+
+use super::{no_answer, refusal_of, request_id_of};
+use crate::batch::Batch;
+use crate::validate::Refused;
+use cloudsync_kafka::{Position, Produced};
+
+/// What became of one record.
+pub(crate) type Verdict = Result<Accepted, Refused>;
+
+/// A record that is durable.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The id under which it stands.
+    pub(crate) request_id: String,
+    /// Where it lies, if the log said so.
+    pub(crate) position: Option<Position>,
+}
+
+/// Puts the log's answers, one for each of `batch.records`, beside its refusals.
+pub(crate) fn verdicts(batch: Batch, results: Vec<Produced>) -> Vec<Verdict> {
+    let mut results = results.into_iter();
+    let mut all = Vec::with_capacity(batch.count);
+    for record in batch.records {
+        let index = record.index;
+        let request_id = record
+            .assigned_id
+            .unwrap_or_else(|| request_id_of(&record.value));
+        let refusal = match results.next() {
+            Some(Ok(position)) => {
+                let accepted = Accepted {
+                    request_id,
+                    position,
+                };
+                all.push((index, Ok(accepted)));
+                continue;
+            }
+            Some(Err(error)) => refusal_of(&error),
+            None => no_answer(),
+        };
+        let refused = Refused {
+            index,
+            request_id,
+            refusal,
+        };
+        all.push((index, Err(refused)));
+    }
+    let refused = batch.refused.into_iter();
+    all.extend(refused.map(|refused| (refused.index, Err(refused))));
+    // A batch is sorted by partition.
+    all.sort_by_key(|(index, _)| *index);
+    all.into_iter().map(|(_, verdict)| verdict).collect()
+}

@@ -1,0 +1,186 @@
+//! Steps 3 to 6 of the walk, over HTTP: many records of one request.
+//!
+//! In: a request's records as admitted submissions. Out: a [`Report`] with their verdicts, told in
+//! the order of the request. Promises: submissions reach the log in that order; the counts cover
+//! every record that was handed to the log, also when the upload breaks off or the gateway
+//! drains; a report keeps a bounded number of verdicts; a client that does not read its verdicts
+//! holds back its own upload, and for no longer than [`UNREAD_LIMIT`].
+
+use super::answer::many;
+use super::feed::{Feed, Places, submissions};
+use crate::ack::Verdict;
+use crate::admit::draining;
+use crate::pipeline::Pipeline;
+use bytes::Bytes;
+use cloudsync::ErrorReason;
+use cloudsync::reason::Refusal;
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::Sender;
+use tokio::time::timeout;
+
+/// Submissions that a request may have unanswered.
+const UNANSWERED: usize = 64;
+/// Refused records that a report of lines names.
+const NAMED_REFUSALS: usize = 100;
+/// How long a client may leave verdicts unread before its upload ends.
+const UNREAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// What became of the records of one request.
+#[derive(Debug)]
+pub(super) struct Report {
+    /// Records that are durable.
+    pub(super) accepted: u64,
+    /// Records that are not.
+    pub(super) refused: u64,
+    /// Why, of the first one that may be taken later, else of the first one.
+    pub(super) gravest: Option<Refusal>,
+    /// The verdicts that are kept.
+    pub(super) told: Vec<Told>,
+    keep: Keep,
+}
+
+/// The verdict on one record, and where it stands in the request.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// Its number, from 0.
+    pub(super) index: u64,
+    /// The number of its line, from 1.
+    pub(super) line: Option<u64>,
+    pub(super) verdict: Verdict,
+}
+
+/// What happens to the verdicts.
+#[derive(Debug)]
+enum Keep {
+    All,
+    FirstRefused,
+    /// They are told at once.
+    None(Sender<Bytes>),
+}
+
+/// Takes `feed` to its end; returns why it ended before, if it did.
+pub(super) async fn run(
+    pipeline: &Arc<Pipeline>,
+    feed: Feed,
+    report: &mut Report,
+) -> Option<Refusal> {
+    let mut submissions = std::pin::pin!(submissions(feed, &pipeline.admission));
+    let mut in_flight = FuturesOrdered::new();
+    let mut end = None;
+    while end.is_none() || !in_flight.is_empty() {
+        tokio::select! {
+            biased;
+            Some((places, verdicts)) = in_flight.next() => {
+                if !report.take(places, verdicts).await {
+                    return Some(unread());
+                }
+            }
+            read = submissions.next(), if end.is_none() && in_flight.len() < UNANSWERED => {
+                match read {
+                    None => end = Some(None),
+                    Some(Err(refusal)) => end = Some(Some(refusal)),
+                    Some(Ok((places, submission))) => {
+                        let verdicts = pipeline.submit_each(submission);
+                        in_flight.push_back(async move { (places, verdicts.await) });
+                    }
+                }
+            }
+            () = pipeline.shutdown.draining(), if end.is_none() => end = Some(Some(draining())),
+        }
+    }
+    end.flatten()
+}
+
+/// What ends an upload whose verdicts nobody reads.
+fn unread() -> Refusal {
+    let limit = UNREAD_LIMIT.as_secs();
+    let text = format!("verdicts on this upload were not read for {limit} s; read them");
+    Refusal::permanent(ErrorReason::Overloaded, text)
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Keeps every verdict; for requests whose records are few.
+    pub(super) fn of_all() -> Self {
+        Self::keeping(Keep::All)
+    }
+
+    /// Keeps the first [`NAMED_REFUSALS`] verdicts on refused records.
+    pub(super) fn of_refused() -> Self {
+        Self::keeping(Keep::FirstRefused)
+    }
+
+    /// Tells each verdict to `verdicts`, as a line.
+    pub(super) fn telling(verdicts: Sender<Bytes>) -> Self {
+        Self::keeping(Keep::None(verdicts))
+    }
+
+    fn keeping(keep: Keep) -> Self {
+        Self {
+            accepted: 0,
+            refused: 0,
+            gravest: None,
+            told: Vec::new(),
+            keep,
+        }
+    }
+
+    /// Takes the verdicts on one submission. Whether anybody wants to hear more.
+    async fn take(&mut self, places: Places, verdicts: Vec<Verdict>) -> bool {
+        let mut told = Vec::with_capacity(verdicts.len());
+        let mut lines = places.lines.into_iter();
+        for (index, verdict) in (places.first..).zip(verdicts) {
+            match &verdict {
+                Ok(_) => self.accepted += 1,
+                Err(refused) => {
+                    self.refused += 1;
+                    self.note(&refused.refusal);
+                }
+            }
+            let line = lines.next();
+            told.push(Told {
+                index,
+                line,
+                verdict,
+            });
+        }
+        match &self.keep {
+            Keep::All => self.told.append(&mut told),
+            Keep::FirstRefused => {
+                let room = NAMED_REFUSALS.saturating_sub(self.told.len());
+                let refused = told.into_iter().filter(|told| told.verdict.is_err());
+                self.told.extend(refused.take(room));
+            }
+            Keep::None(verdicts) => {
+                let telling = verdicts.send(many::lines(&told));
+                return matches!(timeout(UNREAD_LIMIT, telling).await, Ok(Ok(())));
+            }
+        }
+        true
+    }
+
+    fn note(&mut self, refusal: &Refusal) {
+        let graver = match &self.gravest {
+            None => true,
+            Some(noted) => noted.retry_delay.is_none() && refusal.retry_delay.is_some(),
+        };
+        if graver {
+            self.gravest = Some(refusal.clone());
+        }
+    }
+
+    /// Tells the last line, whatever became of the upload.
+    pub(super) async fn tell_end(&self, cut: Option<&Refusal>) {
+        if let Keep::None(verdicts) = &self.keep {
+            let telling = verdicts.send(many::last_line(self, cut));
+            let told = timeout(UNREAD_LIMIT, telling).await;
+            if !matches!(told, Ok(Ok(()))) {
+                tracing::debug!("the end of an upload was not read");
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What a gateway shows at `/metrics`; `docs/metrics.md` has them as a table.
+
+use crate::pipeline::Pipeline;
+use cloudsync_kafka::Producer;
+use cloudsync_runtime::Metrics;
+use std::sync::Arc;
+
+/// Makes the instruments of one gateway.
+pub(crate) fn register(metrics: &Metrics, pipeline: &Pipeline, producer: &Producer) {
+    let instruments = metrics.instruments([]);
+    let counters = || Arc::clone(&pipeline.counters);
+    let admission = || pipeline.admission.clone();
+    let (received, accepted, refused) = (counters(), counters(), counters());
+    instruments.counter(
+        "cloudsync.gateway.records.received",
+        "Records that clients sent",
+        move || received.received(),
+    );
+    instruments.counter(
+        "cloudsync.gateway.records.accepted",
+        "Records that are durable in the log",
+        move || accepted.acked(),
+    );
+    instruments.counter(
+        "cloudsync.gateway.records.refused",
+        "Records that were refused, or that the log did not acknowledge",
+        move || refused.refused(),
+    );
+    let (records, bytes, streams) = (admission(), admission(), admission());
+    instruments.gauge(
+        "cloudsync.gateway.in_flight.records",
+        "Records between admission and answer",
+        move || records.records_in_flight(),
+    );
+    instruments.gauge(
+        "cloudsync.gateway.in_flight.bytes",
+        "Bytes of encoded records between admission and answer",
+        move || bytes.bytes_in_flight(),
+    );
+    instruments.gauge(
+        "cloudsync.gateway.streams",
+        "Open streams, over gRPC and HTTP",
+        move || streams.open_streams(),
+    );
+    let producer = producer.clone();
+    instruments.gauge(
+        "cloudsync.gateway.producer.in_flight.records",
+        "Records that are on their way into the log",
+        move || producer.in_flight() as u64,
+    );
+}
