@@ -84,6 +84,15 @@ impl GatewaySettings {
     /// # Errors
     /// [`SettingsError`], for the first one that is out of it.
     pub fn validate(&self) -> Result<(), SettingsError> {
+        match self.errors().into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that [`GatewaySettings::validate`] has to say.
+    #[must_use]
+    pub fn errors(&self) -> Vec<SettingsError> {
         let largest_count = 1 << 32;
         let checks = [
             (
@@ -104,17 +113,16 @@ impl GatewaySettings {
                 1 << 20,
             ),
         ];
-        for (name, value, most) in checks {
-            if value == 0 || value > most {
-                let range = format!("1 to {most}");
-                return Err(SettingsError {
-                    name,
-                    value: value as u64,
-                    range,
-                });
-            }
-        }
-        Ok(())
+        let wrong = checks
+            .into_iter()
+            .filter(|(_, value, most)| *value == 0 || value > most);
+        wrong
+            .map(|(name, value, most)| SettingsError {
+                name,
+                value: value as u64,
+                range: format!("1 to {most}"),
+            })
+            .collect()
     }
 
     /// Whether the address is reachable from this machine only.
