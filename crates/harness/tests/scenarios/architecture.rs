@@ -56,12 +56,12 @@ const MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Third-party crate → the packages that may use it.
-const LIVES_IN: [(&str, &[&str]); 18] = [
+const LIVES_IN: [(&str, &[&str]); 19] = [
     ("rdkafka", &["cloudsync-kafka"]),
     ("redis", &["cloudsync-dedupe"]),
     ("deadpool-redis", &["cloudsync-dedupe"]),
     ("kafka-protocol", &["cloudsync-devbroker"]),
-    ("flate2", &["cloudsync-devbroker"]),
+    ("flate2", &["cloudsync-devbroker", "cloudsync-cli"]),
     ("snap", &["cloudsync-devbroker"]),
     ("lz4_flex", &["cloudsync-devbroker"]),
     (
@@ -81,6 +81,7 @@ const LIVES_IN: [(&str, &[&str]); 18] = [
     ("reqwest", &["cloudsync-consumers"]),
     ("clap", &["cloudsync-cli"]),
     ("indicatif", &["cloudsync-cli"]),
+    ("csv-core", &["cloudsync-cli"]),
     ("anyhow", &["cloudsync-cli", "cloudsync-harness"]),
     ("proptest", &[]),
 ];
