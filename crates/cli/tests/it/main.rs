@@ -8,7 +8,11 @@
 
 mod support;
 
+mod bad_input;
 mod demo;
+mod doctor;
+mod send;
 mod tampering;
+mod terminal;
 mod up;
 mod usage;
