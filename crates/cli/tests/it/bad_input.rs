@@ -13,7 +13,8 @@ const SCREEN: usize = 24;
 
 /// What is typed behind `cloudsync`, and what stderr has to name; the exit code is 2. `FILE` and
 /// `DIR` stand for a file with one record and the directory that it lies in.
-type Typed = (&'static str, &'static [&'static str]);
+type Typed = (&'static str, Names);
+type Names = &'static [&'static str];
 
 const TYPED: &[Typed] = &[
     ("nonsense", &["unrecognized subcommand 'nonsense'"]),
@@ -309,7 +310,7 @@ const GOOD: &str = "{\"id\":\"0\"}\n{\"id\":\"1\"}\n{\"id\":\"2\"}\n";
 
 /// Name, what follows [`GOOD`] (in .ndjson) or is all there is, records acknowledged, and what
 /// stderr has to name; the exit code is 1.
-const SENT: &[(&str, &[u8], u64, &[&str])] = &[
+const SENT: &[(&str, &[u8], u64, Names)] = &[
     (
         "a.ndjson",
         b"{\"id\": x}\n{\"id\":\"z\"}\n",
@@ -380,17 +381,16 @@ const SENT: &[(&str, &[u8], u64, &[&str])] = &[
 ];
 
 fn sent() -> Vec<Sent> {
-    let case = |(name, content, acked, says): &(_, &[u8], _, _)| {
-        let name: &'static str = name;
+    let mut all = Vec::new();
+    for (name, content, acked, says) in SENT {
         let front = if name.ends_with(".ndjson") { GOOD } else { "" };
-        Sent {
+        all.push(Sent {
             name,
             content: [front.as_bytes(), content].concat(),
             acked: *acked,
             says,
-        }
-    };
-    let mut all: Vec<_> = SENT.iter().map(case).collect();
+        });
+    }
     let long = |text: String| [GOOD.as_bytes(), text.as_bytes()].concat();
     all.push(Sent {
         name: "m.ndjson",
