@@ -40,7 +40,7 @@ pub(crate) async fn examine_topics(kafka: &KafkaSettings) -> Vec<Finding> {
     };
     let cluster = found.cluster_id.as_deref().unwrap_or("without an id");
     let (at, brokers) = (&kafka.brokers, found.brokers);
-    let text = format!("{at} answers: cluster {cluster}, {brokers} broker(s)");
+    let text = format!("{at} answers: cluster {cluster}, brokers: {brokers}");
     let mut findings = vec![Finding::ok("kafka", text)];
     let topics = found.topics.iter();
     findings.extend(topics.map(|topic| examine_topic(topic, kafka)));
@@ -96,7 +96,7 @@ fn examine_topic(topic: &TopicInspection, kafka: &KafkaSettings) -> Finding {
         Some(why) => Finding::warn(check, why),
         None => Finding::ok(
             check,
-            format_args!("{partitions} partitions, {replication} copies"),
+            format_args!("{partitions} partitions, replication {replication}"),
         ),
     }
 }

@@ -1,8 +1,8 @@
 //! The bytes of an input, unpacked.
 //!
 //! In: a file, standard input or memory; as it is, or packed with gzip or zstd, which its first
-//! bytes tell. Out: chunks of at most [`CHUNK`] bytes. A thread of its own reads and unpacks them,
-//! [`AHEAD`] chunks ahead of whoever takes them. Promises: constant memory (zstd's own window
+//! bytes tell. Out: chunks of at most `CHUNK` bytes. A thread of its own reads and unpacks them,
+//! `AHEAD` chunks ahead of whoever takes them. Promises: constant memory (zstd's own window
 //! included, 128 MiB at the most), and an end that is told apart from a file that was cut off.
 
 use super::InputError;

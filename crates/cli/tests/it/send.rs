@@ -75,6 +75,25 @@ fn every_format_packed_or_not_gives_the_same_records() {
     }
 }
 
+#[test]
+fn what_is_no_row_is_listed_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let up = Up::start(&directory.path().join("data"));
+    let endpoint = format!("http://{}", up.address("✔ gateway"));
+    let file = directory.path().join("b.csv.gz");
+    let rejects = directory.path().join("rejects");
+    std::fs::write(&file, gzip(b"id,n\n1,x\n2\n3,x\n")).unwrap();
+    let output = ["--endpoint", &endpoint, "--output", "json"];
+    let listed = ["send", text(&file), "--rejects", text(&rejects)];
+    let sent = run(&[&listed[..], &output].concat());
+    assert_eq!(code(&sent), 1, "{}", stderr(&sent));
+    assert_eq!(summary(&sent)["acked"], 2);
+    assert_eq!(
+        std::fs::read_to_string(&rejects).unwrap(),
+        "{\"unit\":\"line\",\"number\":3,\"reason\":\"the row has 1 fields, and the header 2\"}\n"
+    );
+}
+
 /// Memory does not grow with the file. Linux only: elsewhere nobody tells the peak.
 #[cfg(target_os = "linux")]
 #[test]
