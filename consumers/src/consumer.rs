@@ -125,14 +125,8 @@ impl DestinationConsumer {
         if let Err(error) = sink::connect(&deps.settings.url) {
             return refused("url", error.to_string());
         }
-        if deps.settings.concurrency == 0 {
-            return refused("concurrency", "it is at least 1".to_owned());
-        }
-        if deps.settings.flush_records == 0 || deps.settings.flush_bytes == 0 {
-            return refused(
-                "flush_records",
-                "it and flush_bytes are at least 1".to_owned(),
-            );
+        if let Some((key, why)) = deps.settings.errors().into_iter().next() {
+            return refused(key, why);
         }
         let producer = Producer::new(&deps.kafka).map_err(|source| StartError::Kafka {
             name: deps.name.clone(),

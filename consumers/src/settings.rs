@@ -3,7 +3,9 @@
 //! In: the section `[destinations.NAME]`. Out: [`DestinationSettings`] with every default in
 //! place. Nothing here opens anything; what the values mean is decided where they are used.
 
+use cloudsync_runtime::redact;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -19,7 +21,7 @@ pub enum WriteMode {
 }
 
 /// The settings of one destination.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DestinationSettings {
     /// Where it lies: `file:///dir` or `null://`.
@@ -102,6 +104,16 @@ impl WriteMode {
 
 // === impl DestinationSettings ===
 
+impl fmt::Debug for DestinationSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DestinationSettings")
+            .field("url", &redact::url(&self.url))
+            .field("group", &self.group)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
 impl DestinationSettings {
     /// The settings of a destination at `url`, read by `group`, with every default.
     #[must_use]
@@ -117,6 +129,20 @@ impl DestinationSettings {
             attempt_timeout: None,
             instance_id: None,
         }
+    }
+
+    /// Every setting that is out of its range, by its key in the section, and why.
+    #[must_use]
+    pub fn errors(&self) -> Vec<(&'static str, String)> {
+        let none = "it must be at least 1";
+        let checks = [
+            ("concurrency", self.concurrency == 0, none),
+            ("flush_bytes", self.flush_bytes == 0, none),
+            ("flush_records", self.flush_records == 0, none),
+            ("group", self.group.is_empty(), "it must be a name"),
+        ];
+        let wrong = checks.into_iter().filter(|(_, wrong, _)| *wrong);
+        wrong.map(|(key, _, why)| (key, why.to_owned())).collect()
     }
 
     /// What every commit for this destination carries: the mode and a hash of the URL, so that a

@@ -94,6 +94,15 @@ impl GatewaySettings {
     /// # Errors
     /// [`SettingsError`], for the first one that is out of it.
     pub fn validate(&self) -> Result<(), SettingsError> {
+        match self.errors().into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that [`GatewaySettings::validate`] has to say.
+    #[must_use]
+    pub fn errors(&self) -> Vec<SettingsError> {
         let largest_count = 1 << 32;
         let checks = [
             (
@@ -115,25 +124,24 @@ impl GatewaySettings {
                 1 << 20,
             ),
         ];
-        for (name, value, most) in checks {
-            if value == 0 || value > most {
-                let range = format!("1 to {most}");
-                return Err(SettingsError {
-                    name,
-                    value: value as u64,
-                    range,
-                });
-            }
-        }
+        let mut wrong: Vec<_> = checks
+            .into_iter()
+            .filter(|(_, value, most)| *value == 0 || value > most)
+            .map(|(name, value, most)| SettingsError {
+                name,
+                value: value as u64,
+                range: format!("1 to {most}"),
+            })
+            .collect();
         if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.body_timeout) {
             let millis = self.body_timeout.as_millis();
-            return Err(SettingsError {
+            wrong.push(SettingsError {
                 name: "body_timeout",
                 value: u64::try_from(millis).unwrap_or(u64::MAX),
                 range: "1ms to 1h".to_owned(),
             });
         }
-        Ok(())
+        wrong
     }
 
     /// Whether the address is reachable from this machine only.

@@ -62,6 +62,28 @@ pub async fn claim(
     }
 }
 
+/// As [`claim`], but leaves no marker: whether the prefix may be `destination`'s, and keeps its
+/// condition.
+///
+/// # Errors
+/// As [`claim`].
+pub async fn look(
+    sink: &dyn SegmentSink,
+    url: &str,
+    destination: &str,
+    mode: WriteMode,
+) -> Result<(), OpenError> {
+    let ours = Marker {
+        destination: destination.to_owned(),
+        mode: mode.name().to_owned(),
+        format: FORMAT,
+    };
+    if let Some(found) = sink.get(MARKER).await? {
+        compare(&ours, &found, url)?;
+    }
+    prove(sink, url).await
+}
+
 fn compare(ours: &Marker, found: &[u8], url: &str) -> Result<(), OpenError> {
     let what = serde_json::from_slice::<Marker>(found);
     if what.as_ref().is_ok_and(|found| found == ours) {

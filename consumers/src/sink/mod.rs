@@ -6,7 +6,9 @@
 use crate::settings::WriteMode;
 use async_trait::async_trait;
 use bytes::Bytes;
+use cloudsync_runtime::redact;
 use std::fmt::Debug;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 mod error;
@@ -87,9 +89,39 @@ pub async fn open(
         file::make_directory(directory).await?;
     }
     if sink.is_conditional() {
-        marker::claim(sink.as_ref(), url, destination, mode).await?;
+        marker::claim(sink.as_ref(), &redact::url(url), destination, mode).await?;
     }
     Ok(sink)
+}
+
+/// What stands at the URL of a destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// A second create is told from the first, and no other destination lies there.
+    Proven,
+    /// Nothing yet: it is made when the destination is opened.
+    NotThere(PathBuf),
+    /// It keeps nothing.
+    Forgets,
+}
+
+/// Looks whether `destination` could be opened at `url`. Nothing is left there; a probe comes and
+/// goes.
+///
+/// # Errors
+/// As [`open`].
+pub async fn look(url: &str, destination: &str, mode: WriteMode) -> Result<Looked, OpenError> {
+    let sink = connect(url)?;
+    if !sink.is_conditional() {
+        return Ok(Looked::Forgets);
+    }
+    if let Some(directory) = file::directory_of(url)
+        && !directory.exists()
+    {
+        return Ok(Looked::NotThere(directory.to_owned()));
+    }
+    marker::look(sink.as_ref(), &redact::url(url), destination, mode).await?;
+    Ok(Looked::Proven)
 }
 
 /// The sink at `url`, as it is: nothing is asked, made or written.
@@ -103,7 +135,7 @@ pub fn connect(url: &str) -> Result<Arc<dyn SegmentSink>, OpenError> {
     match url.split_once("://") {
         Some(("null", "")) => Ok(Arc::new(NullSink)),
         _ => Err(OpenError::Url {
-            url: url.to_owned(),
+            url: redact::url(url),
         }),
     }
 }

@@ -1,7 +1,13 @@
 //! What can be typed.
 
 mod bench;
+mod doctor;
+pub mod examples;
 mod flags;
+mod send;
+
+pub use doctor::DoctorArgs;
+pub use send::SendArgs;
 
 pub use bench::{BenchArgs, BenchDestinations, BenchKind, BenchRoleArgs};
 
@@ -11,15 +17,24 @@ use std::path::PathBuf;
 
 /// Keeps two clouds in sync: a gateway, a log, and a consumer group for each cloud.
 #[derive(Debug, Parser)]
-#[command(name = "cloudsync", version, propagate_version = true)]
+#[command(
+    name = "cloudsync",
+    version,
+    propagate_version = true,
+    after_help = examples::TOP,
+)]
 pub struct Cli {
     /// A TOML file with settings; the environment (CLOUDSYNC_SECTION__KEY) and flags beat it.
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo and send, error for bench].
+    /// RUST_LOG, else info; warn for demo and send; error for bench and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
+    /// Show no progress and no notes, and log errors only; what is asked for, and what went
+    /// wrong, is told all the same.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -29,27 +44,40 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run everything on this machine: log, gateway, both consumers, two "clouds" on local disk.
+    #[command(after_help = examples::UP)]
     Up(UpArgs),
     /// Run everything on records, some of them sent twice, and count what became of them.
+    #[command(after_help = examples::DEMO)]
     Demo(DemoArgs),
     /// Run the gateway: takes records over gRPC and HTTP and makes them durable in Kafka.
+    #[command(after_help = examples::GATEWAY)]
     Gateway(GatewayArgs),
     /// Run the consumer of one destination.
+    #[command(after_help = examples::CONSUMER)]
     Consumer(ConsumerArgs),
     /// Send records to a gateway, again and again until they are acknowledged.
+    #[command(after_help = examples::SEND)]
     Send(SendArgs),
     /// Make and check the topics.
+    #[command(after_help = examples::TOPICS)]
     Topics(TopicsArgs),
     /// Tell how far each group is behind.
+    #[command(after_help = examples::LAG)]
     Lag(LagArgs),
     /// Measure what the parts carry and cost, beside a floor in the same run.
+    #[command(after_help = examples::BENCH)]
     Bench(BenchArgs),
     /// One process of a bench.
     #[command(hide = true)]
     BenchRole(BenchRoleArgs),
     /// Check the settings, or print those in force.
+    #[command(after_help = examples::CONFIG)]
     Config(ConfigArgs),
+    /// Look at everything that an installation rests on, and say what is wrong.
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(DoctorArgs),
     /// Print what a shell needs to complete this program's words.
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
@@ -79,8 +107,8 @@ pub struct UpArgs {
 /// `cloudsync demo`.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// NDJSON or one JSON array; - is standard input [default: 1,707 earthquakes that come with
-    /// the program].
+    /// NDJSON, one JSON array or CSV (.csv), also packed with gzip or zstd; - is standard input
+    /// [default: 1,707 earthquakes that come with the program].
     #[arg(value_name = "FILE", conflicts_with = "records")]
     pub file: Option<PathBuf>,
     /// Make N records of about 250 bytes instead of reading some.
@@ -141,34 +169,6 @@ pub struct ConsumerArgs {
     pub brokers: Option<String>,
 }
 
-/// `cloudsync send`.
-#[derive(Debug, Args)]
-pub struct SendArgs {
-    /// NDJSON or one JSON array; - is standard input.
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The gateway.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:50051")]
-    pub endpoint: String,
-    /// Where a record has its id, as a JSON pointer such as /id [default: a UUIDv7 is made before
-    /// the first attempt].
-    #[arg(long, value_name = "POINTER")]
-    pub id_pointer: Option<Pointer>,
-    /// Where a record has its key, likewise [default: none].
-    #[arg(long, value_name = "POINTER")]
-    pub key_pointer: Option<Pointer>,
-    /// Pass over what stands before this line (of an array: element), counted from 1.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
-    pub from_line: u64,
-    /// Write everything that is no record, or was refused, to FILE, an object a line [default: the
-    /// first 100 are told on stderr].
-    #[arg(long, value_name = "FILE")]
-    pub rejects: Option<PathBuf>,
-    /// How the counts are printed.
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    pub output: Output,
-}
-
 /// `cloudsync topics`.
 #[derive(Debug, Args)]
 pub struct TopicsArgs {
@@ -181,6 +181,7 @@ pub struct TopicsArgs {
 #[derive(Debug, Subcommand)]
 pub enum TopicsCommand {
     /// Make the topics that are missing and check those that are there.
+    #[command(after_help = examples::TOPICS)]
     Ensure(EnsureArgs),
 }
 
@@ -239,6 +240,12 @@ pub enum ConfigCommand {
     Check,
     /// Print the settings in force as a TOML file, without secrets.
     Print,
+    /// Print what can be set: a JSON Schema, or a settings file that explains every key.
+    Schema {
+        /// As a TOML file that says what each setting means and changes none.
+        #[arg(long)]
+        toml: bool,
+    },
 }
 
 /// How results are printed.

@@ -1,4 +1,5 @@
-//! How a command fails: exit code 1, or 2 where what was typed or set is at fault.
+//! How a command fails: exit code 1, 2 where what was typed or set is at fault, or 130 where
+//! somebody interrupted it.
 
 use crate::say;
 use cloudsync_runtime::settings::SettingsErrors;
@@ -13,6 +14,9 @@ pub enum Failure {
     Failed(anyhow::Error),
     /// It has said everything already: exit code 1.
     Told,
+    /// A signal, by its name, ended it before it was done, and it has said so: exit code 130 for
+    /// SIGINT, 143 for SIGTERM, as a shell has them.
+    Interrupted(&'static str),
 }
 
 impl Failure {
@@ -34,6 +38,8 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Self::Told => ExitCode::FAILURE,
+            Self::Interrupted("SIGTERM") => ExitCode::from(128 + 15),
+            Self::Interrupted(_) => ExitCode::from(128 + 2),
         }
     }
 }
@@ -51,4 +57,16 @@ impl From<SettingsErrors> for Failure {
             many => format!("{many} settings are wrong:\n{errors}"),
         })
     }
+}
+
+/// An error with everything behind it, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

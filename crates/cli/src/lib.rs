@@ -2,10 +2,11 @@
 //!
 //! [`args`] what was typed, [`settings`] what is set, [`stack`] the parts that run together,
 //! [`commands`] one file a command. `demo` adds [`input`] (records from files, or made), [`demo`]
-//! (sending them, some twice) and [`ledger`] (what became of them, read back). `bench` measures.
+//! (sending them, some twice) and [`ledger`] (what became of them, read back). `bench` measures,
+//! [`doctor`] looks at what it all rests on.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
-//! configuration.
+//! configuration, 130 interrupted (143 by SIGTERM) before it was done.
 
 // 1. what was asked for
 pub mod args;
@@ -24,8 +25,9 @@ pub mod demo;
 // 5. what became of them
 pub mod ledger;
 
-// 6. what it carries and costs
+// 6. what it carries and costs, and what it rests on
 mod bench;
+pub mod doctor;
 
 // 7. each command
 pub mod commands;

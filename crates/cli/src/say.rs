@@ -8,8 +8,16 @@ pub(crate) fn note(text: impl Display) {
     let _written = writeln!(io::stderr(), "{text}").is_ok();
 }
 
-/// Data, on stdout, as it is.
-pub(crate) fn data(text: impl Display) {
+/// Data, on stdout, as it is. Whether somebody still reads.
+pub(crate) fn data(text: impl Display) -> bool {
     let mut out = io::stdout().lock();
-    let _written = write!(out, "{text}").and_then(|()| out.flush()).is_ok();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => true,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                note(format_args!("cannot write to standard output: {error}"));
+            }
+            false
+        }
+    }
 }

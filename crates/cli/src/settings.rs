@@ -4,12 +4,16 @@
 //! as one machine can check them, or every fault at once. Names and defaults: the sections' own
 //! types, which the fields below name.
 
+mod check;
+pub mod reference;
+pub mod sizes;
+
 use cloudsync_consumers::DestinationSettings;
 use cloudsync_dedupe::DedupeSettings;
 use cloudsync_devbroker::Fsync;
 use cloudsync_gateway::GatewaySettings;
 use cloudsync_kafka::{KafkaSettings, duration};
-use cloudsync_runtime::settings::{FlagValue, Origin, SettingsErrors, Sources};
+use cloudsync_runtime::settings::{FlagValue, SettingsErrors, Sources};
 use cloudsync_runtime::settings::{load, process_environment};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +27,8 @@ pub const EMBEDDED: &str = "embedded";
 pub const MAX_DESTINATIONS: usize = 64;
 /// Tables whose keys are librdkafka's own names.
 const VERBATIM: &[&str] = &["kafka.librdkafka"];
+/// Settings that may hold a secret, and so can stand in a file of their own.
+pub const SECRETS: &[&str] = &["dedupe.url", "destinations.*.url", "kafka.librdkafka.*"];
 /// The destinations that there are when nobody says otherwise.
 const CLOUDS: [&str; 2] = ["aws", "azure"];
 
@@ -144,51 +150,16 @@ impl Settings {
     pub fn overridden(self, overrides: Overrides<'_>) -> Result<Self, SettingsErrors> {
         let Overrides { file, flags } = overrides;
         let environment = process_environment();
-        let settings: Self = load(
-            &self,
-            &Sources {
-                file,
-                environment,
-                flags,
-                verbatim: VERBATIM,
-            },
-        )?;
-        settings.check()?;
-        Ok(settings)
-    }
-
-    /// Checks what serde cannot.
-    fn check(&self) -> Result<(), SettingsErrors> {
-        let mut faults = Vec::new();
-        let mut fault = |reason: &dyn std::fmt::Display| {
-            faults.extend(SettingsErrors::one(Origin::Setting, "", reason).faults);
+        let sources = Sources {
+            file,
+            environment,
+            flags,
+            verbatim: VERBATIM,
+            secrets: SECRETS,
         };
-        if let Err(error) = self.kafka.validate() {
-            fault(&error);
-        }
-        if let Err(error) = self.gateway.validate() {
-            fault(&error);
-        }
-        if let Err(error) = self.dedupe.validate() {
-            fault(&error);
-        }
-        let count = self.destinations.len();
-        if count > MAX_DESTINATIONS {
-            fault(&format!(
-                "there are {count} destinations, more than {MAX_DESTINATIONS}"
-            ));
-        }
-        let longest = cloudsync::limits::MAX_DESTINATION_NAME_BYTES;
-        for name in self.destinations.keys().filter(|name| name.len() > longest) {
-            fault(&format!(
-                "the name of destination {name} is longer than {longest} bytes"
-            ));
-        }
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(SettingsErrors { faults })
-        }
+        let loaded = load(&self, &sources).map_err(reference::with_choices)?;
+        check::check(&loaded)?;
+        Ok(loaded.value)
     }
 
     /// The names of the destinations.
@@ -296,106 +267,4 @@ impl From<FsyncSetting> for String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn loaded(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        let environment = environment.iter().map(pair).collect();
-        let sources = Sources {
-            file: Some(file.path()),
-            environment,
-            flags: Vec::new(),
-            verbatim: VERBATIM,
-        };
-        let settings = load(&Settings::embedded(Path::new("/data")), &sources);
-        let settings = settings.map_err(|errors| errors.to_string())?;
-        settings.check().map_err(|errors| errors.to_string())?;
-        Ok(settings)
-    }
-
-    #[test]
-    fn the_defaults_survive_their_own_loading() {
-        let settings = loaded("", &[]).unwrap();
-        let defaults = Settings::embedded(Path::new("/data"));
-        let json = |settings: &Settings| serde_json::to_value(settings).unwrap();
-        assert_eq!(json(&settings), json(&defaults));
-        assert_eq!(settings.destinations["aws"].url, "file:///data/aws");
-        assert_eq!(settings.destinations["azure"].group, "azure-sync-group");
-        assert!(settings.log_is_embedded());
-    }
-
-    #[test]
-    fn records_are_kept_for_the_groups_of_all_destinations_or_those_named() {
-        let more = "[destinations.gcp]\nurl = \"null://\"\ngroup = \"g\"\n";
-        let all = ["aws-sync-group", "azure-sync-group", "g"];
-        assert_eq!(loaded(more, &[]).unwrap().retain_for(), all);
-        let named = "[log]\nretain_for = [\"a\", \"b\"]\n";
-        assert_eq!(loaded(named, &[]).unwrap().retain_for(), ["a", "b"]);
-        let text = [("CLOUDSYNC_LOG__RETAIN_FOR", "a, b")];
-        assert_eq!(loaded(more, &text).unwrap().retain_for(), ["a", "b"]);
-        let none = "[log]\nretain_for = []\n";
-        assert!(loaded(none, &[]).unwrap().retain_for().is_empty());
-    }
-
-    #[test]
-    fn every_section_can_be_set_from_both_sides() {
-        let text = "
-            grace_period = \"3s\"
-            [kafka]
-            partitions = 6
-            [kafka.librdkafka]
-            \"statistics.interval.ms\" = 1000
-            [log]
-            fsync = \"always\"
-            [gateway]
-            missing_id = \"reject\"
-            [destinations.gcp]
-            url = \"null://\"
-            group = \"gcp-sync-group\"
-        ";
-        let environment = [
-            ("CLOUDSYNC_DESTINATIONS__AWS__URL", "s3://bucket/prefix"),
-            (
-                "CLOUDSYNC_KAFKA__LIBRDKAFKA__SOCKET_KEEPALIVE_ENABLE",
-                "true",
-            ),
-            ("CLOUDSYNC_KAFKA__RETENTION", "1d"),
-            ("CLOUDSYNC_GATEWAY__LISTEN", "127.0.0.1:0"),
-            ("CLOUDSYNC_ADMIN__LISTEN", "127.0.0.1:1"),
-            ("CLOUDSYNC_DEDUPE__WINDOW", "2h"),
-        ];
-        let settings = loaded(text, &environment).unwrap();
-        assert_eq!(settings.grace_period, Duration::from_secs(3));
-        assert_eq!(settings.kafka.partitions, 6);
-        assert_eq!(settings.kafka.librdkafka["statistics.interval.ms"], "1000");
-        assert_eq!(settings.kafka.librdkafka["socket.keepalive.enable"], "true");
-        assert_eq!(settings.log.fsync, FsyncSetting(Fsync::Always));
-        assert_eq!(settings.destinations["aws"].url, "s3://bucket/prefix");
-        assert_eq!(settings.destination_names(), ["aws", "azure", "gcp"]);
-        assert_eq!(settings.dedupe.window, Duration::from_secs(7_200));
-    }
-
-    #[test]
-    fn wrong_settings_are_named_with_their_place() {
-        let environment = [
-            ("CLOUDSYNC_LOG__FSYNC", "never"),
-            ("CLOUDSYNC_GATEWAY__LISTN", "x"),
-        ];
-        let text = loaded("[kafka]\nretention = \"week\"\n", &environment).unwrap_err();
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{text}");
-        let start = "gateway.listn (environment CLOUDSYNC_GATEWAY__LISTN): unknown field `listn`";
-        assert!(lines[0].starts_with(start), "{text}");
-        assert!(lines[1].starts_with("kafka.retention (file "), "{text}");
-        assert!(
-            lines[2].contains("\"never\" is neither \"always\" nor an interval"),
-            "{text}"
-        );
-
-        let refused = loaded("[kafka.librdkafka]\n\"acks\" = 1\n", &[]).unwrap_err();
-        assert!(refused.contains("acks"), "{refused}");
-    }
-}
+mod tests;

@@ -64,6 +64,14 @@ impl MemoryLimits {
             cleanup_interval: settings.cleanup_interval,
         }
     }
+
+    /// Most bytes that a store within these limits takes, by an upper estimate.
+    #[must_use]
+    pub fn most_bytes(&self) -> u64 {
+        let by_entries = self.max_entries.saturating_mul(ENTRY_BYTES);
+        self.max_memory
+            .map_or(by_entries, |most| most.min(by_entries))
+    }
 }
 
 // === impl MemoryStore ===

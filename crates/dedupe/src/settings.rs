@@ -7,6 +7,7 @@ use crate::memory::{MemoryLimits, MemoryStore};
 use crate::store::DedupeStore;
 use crate::units;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 const SCHEMES: &str = "memory:";
 
 /// The section `dedupe`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DedupeSettings {
     /// Where the store is \[`memory:`\].
@@ -137,12 +138,33 @@ impl Default for DedupeSettings {
     }
 }
 
+impl fmt::Debug for DedupeSettings {
+    /// Without the URL, which may hold a password, but for its scheme.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = self.url.split(':').next().unwrap_or_default();
+        f.debug_struct("DedupeSettings")
+            .field("url", &format_args!("{scheme}:…"))
+            .field("namespace", &self.namespace)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
 impl DedupeSettings {
     /// Checks what one setting alone can get wrong.
     ///
     /// # Errors
     /// [`OpenError::OutOfRange`], with the setting, its value and the rule.
     pub fn validate(&self) -> Result<(), OpenError> {
+        match self.errors().into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything that [`DedupeSettings::validate`] has to say.
+    #[must_use]
+    pub fn errors(&self) -> Vec<OpenError> {
         let second = Duration::from_secs(1);
         let rules = [
             (
@@ -196,10 +218,10 @@ impl DedupeSettings {
                 self.on_unavailable == OnUnavailable::Auto,
             ),
         ];
-        match rules.into_iter().find(|(.., holds)| !holds) {
-            Some((name, value, rule, _)) => Err(OpenError::OutOfRange { name, value, rule }),
-            None => Ok(()),
-        }
+        let broken = rules.into_iter().filter(|(.., holds)| !holds);
+        broken
+            .map(|(name, value, rule, _)| OpenError::OutOfRange { name, value, rule })
+            .collect()
     }
 }
 

@@ -36,13 +36,20 @@ pub enum BrokerError {
         source: io::Error,
     },
     /// Another broker has the directory open.
-    #[error("log directory {} is in use by another process", .path.display())]
+    #[error(
+        "log directory {} is in use by another process: end that one, or choose another directory",
+        .path.display()
+    )]
     Locked {
         /// The directory.
         path: PathBuf,
     },
     /// The directory was written by another version of the format.
-    #[error("log directory {} has format {found}, this version reads format {expected}", .path.display())]
+    #[error(
+        "log directory {} has format {found}, this version reads format {expected}: run the version \
+         that wrote it, or choose another directory",
+        .path.display()
+    )]
     Format {
         /// The directory.
         path: PathBuf,

@@ -4,8 +4,8 @@
 //! [`settings`] where the log is and how it is used, [`topics`] making the two topics,
 //! [`producer`] a batch in and a result for each of its records out, [`consumer`] records out of
 //! the log with a watermark back into it, [`dead_letter`] what is set aside, [`mod@lag`] how far a
-//! group is behind, [`read`] a whole topic from start to end without a group, [`fetch`] the same as
-//! fast as it goes, to be held against.
+//! group is behind, [`mod@inspect`] what the topics are like, [`read`] a whole topic from start to
+//! end without a group, [`fetch`] the same as fast as it goes, to be held against.
 //!
 //! Every wait is bounded, every queue is bounded, and no blocking call of librdkafka runs on an
 //! async worker.
@@ -27,6 +27,7 @@ pub mod consumer;
 // 4. what is set aside, and how far everyone is
 pub mod dead_letter;
 pub mod fetch;
+pub mod inspect;
 pub mod lag;
 pub mod read;
 
@@ -39,6 +40,7 @@ pub use consumer::{Consumer, GroupSettings};
 pub use dead_letter::{DeadLetter, DeadLetterHeaders, DeadLetterProducer};
 pub use error::KafkaError;
 pub use fetch::fetch_topic;
+pub use inspect::{Inspection, TopicInspection, inspect};
 pub use lag::{PartitionLag, lag};
 pub use producer::{Position, ProduceError, ProduceRecord, Produced, Producer};
 pub use read::{read_topic, read_topic_with_headers};

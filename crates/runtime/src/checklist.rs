@@ -7,6 +7,7 @@ use std::io::{self, Write};
 pub struct Checklist<W> {
     out: W,
     failed: bool,
+    quiet: bool,
 }
 
 impl Checklist<io::Stderr> {
@@ -20,12 +21,24 @@ impl Checklist<io::Stderr> {
 impl<W: Write> Checklist<W> {
     /// A list on `out`.
     pub fn new(out: W) -> Self {
-        Self { out, failed: false }
+        Self {
+            out,
+            failed: false,
+            quiet: false,
+        }
+    }
+
+    /// Prints what failed only, if so.
+    #[must_use]
+    pub fn quiet(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
     }
 
     /// `what` is there; `detail` says where, or how much of it.
     pub fn pass(&mut self, what: &str, detail: impl std::fmt::Display) {
-        self.line('✔', what, &detail);
+        if !self.quiet {
+            self.line('✔', what, &detail);
+        }
     }
 
     /// `what` is not there; `reason` says why.
@@ -36,8 +49,9 @@ impl<W: Write> Checklist<W> {
 
     /// A line without a mark, such as one to paste.
     pub fn note(&mut self, text: impl std::fmt::Display) {
-        // Nobody to tell when stderr is gone, and nothing depends on the list.
-        let _written = writeln!(self.out, "{text}").is_ok();
+        if !self.quiet {
+            self.print(&text);
+        }
     }
 
     /// Whether anything failed.
@@ -47,7 +61,12 @@ impl<W: Write> Checklist<W> {
     }
 
     fn line(&mut self, mark: char, what: &str, detail: &dyn std::fmt::Display) {
-        self.note(format_args!("{mark} {what:<14} {detail}"));
+        self.print(&format_args!("{mark} {what:<14} {detail}"));
+    }
+
+    fn print(&mut self, text: &dyn std::fmt::Display) {
+        // Nobody to tell when stderr is gone, and nothing depends on the list.
+        let _written = writeln!(self.out, "{text}").is_ok();
     }
 }
 
@@ -67,5 +86,15 @@ mod tests {
             text,
             "✔ log            127.0.0.1:9092\n✖ gateway        the port is taken\n"
         );
+    }
+
+    #[test]
+    fn a_quiet_list_has_failures_only() {
+        let mut list = Checklist::new(Vec::new()).quiet(true);
+        list.pass("log", "127.0.0.1:9092");
+        list.note("Ready.");
+        list.fail("gateway", "the port is taken");
+        let text = String::from_utf8(list.out).unwrap();
+        assert_eq!(text, "✖ gateway        the port is taken\n");
     }
 }

@@ -3,6 +3,7 @@
 //! the endpoint that tells it, numbers for others to read, the list printed at start, and the test hook that kills.
 
 // 1. before anything runs
+pub mod redact;
 pub mod settings;
 pub mod telemetry;
 

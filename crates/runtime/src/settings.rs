@@ -8,8 +8,12 @@
 //! Tables named as *verbatim* hold names of another program, such as librdkafka's: in a file
 //! they stand quoted (`"linger.ms" = 5`), in the environment `_` stands for `.`
 //! (`CLOUDSYNC_KAFKA__LIBRDKAFKA__LINGER_MS=5`).
+//!
+//! A setting that may hold a secret can be read from a file of its own: the variable with `_FILE`
+//! behind its name holds the path. No error repeats what stands there.
 
 mod collect;
+mod file;
 mod nearest;
 
 use collect::collect;
@@ -36,6 +40,8 @@ pub struct Sources<'a> {
     pub flags: Vec<FlagValue>,
     /// Tables whose keys are names of another program, as dotted paths.
     pub verbatim: &'a [&'a str],
+    /// Settings that may hold a secret, as dotted paths in which `*` stands for any name.
+    pub secrets: &'a [&'a str],
 }
 
 /// One flag that overrides a setting.
@@ -73,13 +79,27 @@ pub enum Origin {
     /// The program's own defaults.
     Defaults,
     /// A file.
-    File(PathBuf),
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// The line on which the key stands, from 1; `None` where it is the whole file.
+        line: Option<usize>,
+    },
     /// An environment variable.
     Environment(String),
     /// Any of them; the reason names the setting.
     Setting,
     /// A flag.
     Flag(&'static str),
+}
+
+/// Settings, and where those came from that are not defaults.
+#[derive(Clone, Debug)]
+pub struct Loaded<T> {
+    /// The settings.
+    pub value: T,
+    /// Origins by key, as a dotted path.
+    pub origins: BTreeMap<String, Origin>,
 }
 
 /// One value and its place in the tree of settings.
@@ -95,7 +115,7 @@ struct Leaf {
 /// # Errors
 /// [`SettingsErrors`] with every fault: a file that cannot be read or parsed, keys that the type
 /// does not have, values that do not fit, values that are missing.
-pub fn load<T>(defaults: &T, sources: &Sources<'_>) -> Result<T, SettingsErrors>
+pub fn load<T>(defaults: &T, sources: &Sources<'_>) -> Result<Loaded<T>, SettingsErrors>
 where
     T: Serialize + DeserializeOwned,
 {
@@ -108,12 +128,17 @@ where
     for leaf in collect(sources, &mut faults) {
         leaves.insert(leaf.path.clone(), leaf);
     }
+    let origin = |leaf: &Leaf| (leaf.path.join("."), leaf.origin.clone());
+    let origins = leaves.values().map(origin).collect();
     let tree = merge::<T>(tree, leaves.into_values().collect(), &mut faults);
     if !faults.is_empty() {
         faults.sort_by(|one, other| one.key.cmp(&other.key));
         return Err(SettingsErrors { faults });
     }
-    T::deserialize(tree).map_err(|error| SettingsErrors::one(Origin::Defaults, "", &error))
+    match T::deserialize(tree) {
+        Ok(value) => Ok(Loaded { value, origins }),
+        Err(error) => Err(SettingsErrors::one(Origin::Defaults, "", &error)),
+    }
 }
 
 /// The variables of this process, as [`Sources::environment`] takes them. Names and values that
@@ -274,7 +299,11 @@ impl fmt::Display for Origin {
         match self {
             Self::Defaults => f.write_str("default"),
             Self::Setting => f.write_str("setting"),
-            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::File { path, line: None } => write!(f, "file {}", path.display()),
+            Self::File {
+                path,
+                line: Some(line),
+            } => write!(f, "file {}, line {line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
         }

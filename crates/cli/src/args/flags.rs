@@ -1,6 +1,6 @@
 //! Flags that are settings: each names the one that it overrides.
 
-use super::{ConsumerArgs, EnsureArgs, GatewayArgs, LagArgs, UpArgs};
+use super::{ConsumerArgs, DoctorArgs, EnsureArgs, GatewayArgs, LagArgs, UpArgs};
 use cloudsync_runtime::settings::FlagValue;
 
 /// Collects flags that override settings.
@@ -55,6 +55,19 @@ impl ConsumerArgs {
     pub fn flags(&self) -> Vec<FlagValue> {
         Flags::default()
             .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
+            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
+            .0
+    }
+}
+
+impl DoctorArgs {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        Flags::default()
+            .with("--listen", "gateway.listen", self.listen.as_ref())
+            .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
+            .with("--log-listen", "log.listen", self.log_listen.as_ref())
             .with("--brokers", "kafka.brokers", self.brokers.as_ref())
             .0
     }

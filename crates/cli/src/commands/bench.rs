@@ -2,6 +2,7 @@
 //!
 //! Exit code 1 when anything was lost, doubled or refused, or a sum does not hold.
 
+use super::Common;
 use crate::args::{BenchArgs, Output};
 use crate::bench::crew::Crew;
 use crate::bench::measure::{measure, world::World};
@@ -13,11 +14,10 @@ use crate::say;
 use crate::settings::Settings;
 use anyhow::Context;
 use cloudsync_runtime::signals::Signals;
-use std::path::PathBuf;
 
 pub(super) async fn run(
     args: &BenchArgs,
-    config: Option<PathBuf>,
+    common: &Common,
     log: Option<String>,
 ) -> Result<(), Failure> {
     let plan = Plan::of(args)?;
@@ -30,7 +30,7 @@ pub(super) async fn run(
         .tempdir();
     let directory = made.context("cannot make a temporary directory")?;
     let settings = Settings::demo(directory.path());
-    let settings = super::settings(settings, config.as_ref(), Vec::new())?;
+    let settings = common.settings(settings, Vec::new())?;
     let mut crew = Crew::new(log);
     let result = {
         let mut world = World::new(&plan, settings, directory.path(), &mut crew)?;
@@ -38,7 +38,7 @@ pub(super) async fn run(
             result = measure(&mut world) => result.map_err(Failure::from),
             name = signals.next() => {
                 say::note(format_args!("{name}: stopped"));
-                Err(Failure::Told)
+                Err(Failure::Interrupted(name))
             }
         }
     };
@@ -48,13 +48,14 @@ pub(super) async fn run(
 }
 
 fn tell(args: &BenchArgs, report: &Report) -> Result<(), Failure> {
-    match args.output {
-        Output::Table => say::data(format_args!("\n{}", table::of(report))),
+    let text = match args.output {
+        Output::Table => format!("\n{}", table::of(report)),
         Output::Json => {
             let json = serde_json::to_string(report).context("cannot write JSON")?;
-            say::data(format_args!("{json}\n"));
+            format!("{json}\n")
         }
-    }
+    };
+    say::data(text);
     if let Some(path) = &args.plot {
         let written = std::fs::write(path, plot::of(report));
         written.with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,22 +1,22 @@
 //! `cloudsync consumer --destination NAME`: delivers to one destination, until Ctrl-C.
 
+use super::Common;
 use super::serve::serve;
 use crate::args::ConsumerArgs;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::stack::Roles;
-use cloudsync_runtime::Checklist;
-use std::path::PathBuf;
+use cloudsync_runtime::redact;
 
-pub(super) async fn run(args: &ConsumerArgs, config: Option<PathBuf>) -> Result<(), Failure> {
-    let settings = super::settings(Settings::default(), config.as_ref(), args.flags())?;
+pub(super) async fn run(args: &ConsumerArgs, common: &Common) -> Result<(), Failure> {
+    let settings = common.settings(Settings::default(), args.flags())?;
     let name = &args.destination;
     let roles = Roles {
         consumers: vec![name.clone()],
         admin: true,
         ..Roles::default()
     };
-    let mut list = Checklist::on_stderr();
+    let mut list = common.checklist();
     let (brokers, topic) = (&settings.kafka.brokers, &settings.kafka.topic);
     list.note(format_args!("  kafka          {brokers}, topic {topic}"));
     if settings.dedupe.url.starts_with("memory:") {
@@ -30,7 +30,11 @@ pub(super) async fn run(args: &ConsumerArgs, config: Option<PathBuf>) -> Result<
         if let Some(destination) = settings.destinations.get(name) {
             list.pass(
                 name,
-                format_args!("{}, group {}", destination.url, destination.group),
+                format_args!(
+                    "{}, group {}",
+                    redact::url(&destination.url),
+                    destination.group
+                ),
             );
         }
     })

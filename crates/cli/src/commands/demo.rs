@@ -2,6 +2,7 @@
 //!
 //! Exit code 1 when anything is lost, doubled or altered, or a sum does not hold.
 
+use super::Common;
 use crate::args::{DemoArgs, Output};
 use crate::demo::feed::{Counts, Feed};
 use crate::demo::journal::{FILE_NAME, Journal};
@@ -9,6 +10,7 @@ use crate::demo::kept::KeptLog;
 use crate::demo::progress::Progress;
 use crate::demo::settle::{STALLED, settled};
 use crate::failure::Failure;
+use crate::input::format::Format;
 use crate::input::{Input, Pointers, Refused};
 use crate::ledger::Ledger;
 use crate::ledger::count::{Remembered, Sources, count};
@@ -20,6 +22,7 @@ use cloudsync::{Client, ClientSettings};
 use cloudsync_consumers::{Counters, DestinationSettings};
 use cloudsync_devbroker::Damage;
 use cloudsync_kafka::KafkaSettings;
+use cloudsync_runtime::redact;
 use cloudsync_runtime::signals::Signals;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -32,20 +35,20 @@ const REMEMBERED: &str = "demo.json";
 /// How long everything may take to come up.
 const READY: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(args: &DemoArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+pub(super) async fn run(args: &DemoArgs, common: &Common) -> Result<(), Failure> {
     let mut signals = Signals::take().context("cannot listen for signals")?;
     tokio::select! {
-        result = demo(args, config) => result,
+        result = demo(args, common) => result,
         name = signals.next() => {
             say::note(format_args!("{name}: stopped"));
-            Err(Failure::Told)
+            Err(Failure::Interrupted(name))
         }
     }
 }
 
-async fn demo(args: &DemoArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+async fn demo(args: &DemoArgs, common: &Common) -> Result<(), Failure> {
     let place = Place::of(args)?;
-    let settings = super::settings(Settings::demo(place.path()), config.as_ref(), Vec::new())?;
+    let settings = common.settings(Settings::demo(place.path()), Vec::new())?;
     if !settings.log_is_embedded() {
         let text = "demo runs on its embedded log; kafka.brokers is for up, gateway and consumer";
         return Err(Failure::usage(text));
@@ -53,7 +56,7 @@ async fn demo(args: &DemoArgs, config: Option<PathBuf>) -> Result<(), Failure> {
     let ledger = if args.recount {
         recount(&settings, place.path()).await?
     } else {
-        send_and_count(args, &settings, place.path()).await?
+        send_and_count(args, common, &settings, place.path()).await?
     };
     print(&ledger, args.output)?;
     if ledger.is_clean() {
@@ -119,6 +122,7 @@ impl Place {
 
 async fn send_and_count(
     args: &DemoArgs,
+    common: &Common,
     settings: &Settings,
     directory: &Path,
 ) -> Result<Ledger, Failure> {
@@ -136,14 +140,18 @@ async fn send_and_count(
     };
     let stack = Stack::start(settings, &roles).await?;
     stack.ready(READY).await?;
-    announce(settings, &stack, directory);
+    announce(common, settings, &stack, directory);
+    let shown = Shown {
+        total,
+        quiet: common.quiet,
+    };
     let remembered = tokio::select! {
-        sent = feed(args, settings, &stack, &mut input, total, &mut journal) => sent?,
+        sent = feed(args, settings, &stack, &mut input, shown, &mut journal) => sent?,
         ended = stack.ended() => return Err(Failure::Failed(ended.into())),
     };
     finish(&stack, settings.grace_period).await;
     remember(directory, &remembered)?;
-    say::note("Reading the log and both destinations back …");
+    common.note("Reading the log and both destinations back …");
     let log_id = stack.log_id();
     let sources = sources(settings, stack.kafka(), log_id, directory);
     let ledger = make_ledger(&sources, &remembered).await?;
@@ -163,24 +171,37 @@ async fn open_input(args: &DemoArgs) -> Result<(Input, Option<u64>), Failure> {
                 id: args.id_pointer.clone(),
                 key: args.key_pointer.clone(),
             };
-            let input = Input::open(file, pointers).await;
+            let input = Input::open(file, Format::Auto, pointers).await;
             Ok((input.map_err(|error| Failure::Usage(error.into()))?, None))
         }
-        (None, None) => Ok((Input::earthquakes(), None)),
+        (None, None) => {
+            let input = Input::earthquakes().context("cannot read the built-in events");
+            Ok((input?, None))
+        }
     }
 }
 
-fn announce(settings: &Settings, stack: &Stack, directory: &Path) {
-    say::note(format_args!("Everything lies in {}", directory.display()));
+/// How the progress is shown.
+#[derive(Clone, Copy)]
+struct Shown {
+    /// How many sends it will be, if that is known.
+    total: Option<u64>,
+    /// Not at all.
+    quiet: bool,
+}
+
+fn announce(common: &Common, settings: &Settings, stack: &Stack, directory: &Path) {
+    common.note(format_args!("Everything lies in {}", directory.display()));
     if let Some(gateway) = stack.addresses().gateway {
-        say::note(format_args!(
+        common.note(format_args!(
             "records → gateway {gateway} → log → two consumer groups:"
         ));
     }
     for (name, destination) in &settings.destinations {
-        say::note(format_args!(
+        common.note(format_args!(
             "  {} → {name}: {}",
-            destination.group, destination.url
+            destination.group,
+            redact::url(&destination.url)
         ));
     }
 }
@@ -191,7 +212,7 @@ async fn feed(
     settings: &Settings,
     stack: &Stack,
     input: &mut Input,
-    total: Option<u64>,
+    shown: Shown,
     journal: &mut Journal,
 ) -> Result<Remembered, Failure> {
     let gateway = stack
@@ -218,7 +239,8 @@ async fn feed(
         waited.context("the consumers have not come to the end of the log")?;
         Ok::<_, Failure>((stats, began.elapsed()))
     };
-    let (stats, elapsed) = Progress::new(&counts, stack.consumers(), total)
+    let (stats, elapsed) = Progress::new(&counts, stack.consumers(), shown.total)
+        .quiet(shown.quiet)
         .during(work)
         .await?;
     let redelivered =
@@ -300,7 +322,9 @@ async fn make_ledger(sources: &Sources<'_>, remembered: &Remembered) -> Result<L
 
 fn print(ledger: &Ledger, output: Output) -> Result<(), Failure> {
     match output {
-        Output::Table => say::data(format_args!("\n{}", ledger.table())),
+        Output::Table => {
+            say::data(format_args!("\n{}", ledger.table()));
+        }
         Output::Json => {
             let json = serde_json::to_string(ledger).context("cannot write JSON")?;
             say::data(format_args!("{json}\n"));

@@ -3,6 +3,7 @@
 //! In: the groups of all destinations, or those that are named. Out: a table or one JSON object a
 //! look. Joins no group and commits nothing.
 
+use super::Common;
 use crate::args::{LagArgs, Output};
 use crate::failure::Failure;
 use crate::ledger::grouped;
@@ -13,7 +14,6 @@ use cloudsync_kafka::{KafkaError, PartitionLag, lag};
 use cloudsync_runtime::signals::Signals;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -37,16 +37,19 @@ struct OfPartition {
     lag: i64,
 }
 
-pub(super) async fn run(args: &LagArgs, config: Option<PathBuf>) -> Result<(), Failure> {
-    let settings = super::settings(Settings::default(), config.as_ref(), args.flags())?;
+pub(super) async fn run(args: &LagArgs, common: &Common) -> Result<(), Failure> {
+    let settings = common.settings(Settings::default(), args.flags())?;
     let groups = groups(args, &settings)?;
     let Some(seconds) = args.watch else {
-        return look(args, &settings, &groups).await;
+        look(args, &settings, &groups).await?;
+        return Ok(());
     };
     let mut signals = Signals::take().context("cannot listen for signals")?;
     loop {
         tokio::select! {
-            result = look(args, &settings, &groups) => result?,
+            result = look(args, &settings, &groups) => if !result? {
+                return Ok(());
+            },
             _ = signals.next() => return Ok(()),
         }
         tokio::select! {
@@ -73,7 +76,8 @@ fn groups(args: &LagArgs, settings: &Settings) -> Result<Vec<String>, Failure> {
     Ok(of_all)
 }
 
-async fn look(args: &LagArgs, settings: &Settings, groups: &[String]) -> Result<(), Failure> {
+/// Whether somebody still reads.
+async fn look(args: &LagArgs, settings: &Settings, groups: &[String]) -> Result<bool, Failure> {
     let mut found = Vec::new();
     for group in groups {
         let partitions = lag(&settings.kafka, group)
@@ -81,14 +85,13 @@ async fn look(args: &LagArgs, settings: &Settings, groups: &[String]) -> Result<
             .map_err(|error| failure(error, group))?;
         found.push(GroupLag::of(group, &settings.kafka.topic, &partitions));
     }
-    match args.output {
+    Ok(match args.output {
         Output::Json => {
             let json = serde_json::json!({ "groups": found });
-            say::data(format_args!("{json}\n"));
+            say::data(format_args!("{json}\n"))
         }
         Output::Table => say::data(table(&found, args.partitions)),
-    }
-    Ok(())
+    })
 }
 
 fn failure(error: KafkaError, group: &str) -> Failure {

@@ -18,6 +18,8 @@ pub mod bench;
 
 pub mod config;
 
+pub mod doctor;
+
 mod serve;
 
 use crate::args::{Cli, Command};
@@ -26,8 +28,17 @@ use crate::say;
 use crate::settings::{Overrides, Settings};
 use clap::CommandFactory;
 use cloudsync_runtime::settings::FlagValue;
-use cloudsync_runtime::{kill, telemetry};
+use cloudsync_runtime::{Checklist, kill, telemetry};
+use std::fmt::Display;
+use std::io;
 use std::path::PathBuf;
+
+/// What every command is told besides its own arguments.
+#[derive(Clone, Debug, Default)]
+struct Common {
+    config: Option<PathBuf>,
+    quiet: bool,
+}
 
 /// Runs what was typed.
 ///
@@ -37,9 +48,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     let Cli {
         config,
         log,
+        quiet,
         command,
     } = cli;
     let level = match command {
+        _ if quiet => "error",
         Command::Bench(_) | Command::BenchRole(_) => "error",
         Command::Demo(_) | Command::Send(_) => "warn",
         _ => "info",
@@ -48,17 +61,19 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     if let Some(announced) = kill::arm_from_environment().map_err(Failure::usage)? {
         say::note(announced);
     }
+    let common = Common { config, quiet };
     match command {
-        Command::Up(args) => up::run(&args, config).await,
-        Command::Demo(args) => demo::run(&args, config).await,
-        Command::Gateway(args) => gateway::run(&args, config).await,
-        Command::Consumer(args) => consumer::run(&args, config).await,
-        Command::Send(args) => send::run(&args, config).await,
-        Command::Topics(args) => topics::run(&args, config).await,
-        Command::Lag(args) => lag::run(&args, config).await,
-        Command::Bench(args) => bench::run(&args, config, log).await,
+        Command::Up(args) => up::run(&args, &common).await,
+        Command::Demo(args) => demo::run(&args, &common).await,
+        Command::Gateway(args) => gateway::run(&args, &common).await,
+        Command::Consumer(args) => consumer::run(&args, &common).await,
+        Command::Send(args) => send::run(&args, &common).await,
+        Command::Topics(args) => topics::run(&args, &common).await,
+        Command::Lag(args) => lag::run(&args, &common).await,
+        Command::Bench(args) => bench::run(&args, &common, log).await,
         Command::BenchRole(_) => crate::bench::role::run().await,
-        Command::Config(args) => config::run(&args, config.as_ref()),
+        Command::Config(args) => config::run(&args, &common),
+        Command::Doctor(args) => doctor::run(&args, &common).await,
         Command::Completions { shell } => {
             let mut words = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "cloudsync", &mut words);
@@ -68,12 +83,24 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// `defaults`, with everything that beats them.
-fn settings(
-    defaults: Settings,
-    config: Option<&PathBuf>,
-    flags: Vec<FlagValue>,
-) -> Result<Settings, Failure> {
-    let file = config.map(PathBuf::as_path);
-    Ok(defaults.overridden(Overrides { file, flags })?)
+// === impl Common ===
+
+impl Common {
+    /// `defaults`, with everything that beats them.
+    fn settings(&self, defaults: Settings, flags: Vec<FlagValue>) -> Result<Settings, Failure> {
+        let file = self.config.as_deref();
+        Ok(defaults.overridden(Overrides { file, flags })?)
+    }
+
+    /// A line that nobody needs who asked for quiet.
+    fn note(&self, text: impl Display) {
+        if !self.quiet {
+            say::note(text);
+        }
+    }
+
+    /// The list printed while roles come up.
+    fn checklist(&self) -> Checklist<io::Stderr> {
+        Checklist::on_stderr().quiet(self.quiet)
+    }
 }

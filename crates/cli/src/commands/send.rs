@@ -1,8 +1,16 @@
 //! `cloudsync send`: a file, or standard input, to a gateway.
+//!
+//! In: records of any number, read as they are sent. Out: the counts; every complaint with its
+//! line; and, where it ended early, the line to go on from. Promises: constant memory.
 
+mod complaints;
+mod progress;
+
+use super::Common;
 use crate::args::{Output, SendArgs};
 use crate::demo::feed::{Counts, Feed, FeedError};
 use crate::failure::Failure;
+use crate::input::format::Format;
 use crate::input::{Input, InputError, Pointers, Refused};
 use crate::ledger::grouped;
 use crate::say;
@@ -11,19 +19,10 @@ use anyhow::Context;
 use cloudsync::client::StreamStats;
 use cloudsync::{Client, ClientError, ClientSettings};
 use cloudsync_runtime::signals::Signals;
+use complaints::Complaints;
+use progress::Progress;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use tokio::time::sleep;
-
-/// How often it is told that no answer comes.
-const TELL: Duration = Duration::from_secs(5);
-/// Most complaints that are printed.
-const COMPLAINTS: u64 = 100;
 
 /// What was sent, and what became of it.
 #[derive(Debug, Serialize)]
@@ -44,38 +43,59 @@ struct Summary {
     connections: u64,
 }
 
-pub(super) async fn run(args: &SendArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+pub(super) async fn run(args: &SendArgs, common: &Common) -> Result<(), Failure> {
     // It has no setting of its own, but a misspelt one is no less wrong here.
-    super::settings(Settings::default(), config.as_ref(), Vec::new())?;
+    common.settings(Settings::default(), Vec::new())?;
     let client = Client::new(ClientSettings::to(args.endpoint.clone()))
         .map_err(|error| Failure::Usage(error.into()))?;
-    let pointers = Pointers {
-        id: args.id_pointer.clone(),
-        key: args.key_pointer.clone(),
-    };
-    let mut input = Input::open(&args.file, pointers)
-        .await
-        .map_err(FeedError::from)?
-        .starting_at(args.from_line);
+    let mut input = open(args).await?;
     let mut signals = Signals::take().context("cannot listen for signals")?;
-    let (counts, mut complaints) = (Counts::default(), Complaints::to(args.rejects.as_deref())?);
+    let (counts, meter) = (Counts::default(), input.meter());
+    let bar = progress::bar(&meter, common.quiet);
+    let mut complaints = Complaints::to(args.rejects.as_deref(), bar.clone())?;
     let mut complain = |refused: Refused| complaints.take(&refused);
     let feed = Feed::new(None, &counts, &mut complain).run(&mut input, &client, 0.0);
+    let shown = Progress::new(bar.clone(), &counts, meter, &args.endpoint, common.quiet);
     let result = tokio::select! {
-        result = telling(feed, &counts, &args.endpoint) => result.map_err(Failure::from),
+        result = shown.during(feed) => result.map_err(|error| {
+            let some = counts.settled_before.load(Ordering::Relaxed) > args.from_line;
+            if some && matches!(error, FeedError::Input(_)) {
+                say::note(format_args!("the input ends early{}", way_on(args, &counts)));
+            }
+            Failure::from(error)
+        }),
         name = signals.next() => {
+            bar.finish_and_clear();
             say::note(format_args!("{name}: stopped{}", way_on(args, &counts)));
-            Err(Failure::Told)
+            Err(Failure::Interrupted(name))
         }
     };
     complaints.end()?;
     let summary = Summary::of(&counts, result.as_ref().copied().unwrap_or_default());
     summary.print(args.output);
     result?;
+    if summary.sent + summary.not_records == 0 {
+        common.note("there was nothing to send");
+    }
     if summary.refused + summary.not_records > 0 {
         return Err(Failure::Told);
     }
     Ok(())
+}
+
+async fn open(args: &SendArgs) -> Result<Input, Failure> {
+    let pointed = args.id_pointer.is_some() || args.key_pointer.is_some();
+    if args.format == Format::Lines && pointed {
+        return Err(Failure::usage(
+            "a line of text has no fields: --id-pointer and --key-pointer are for JSON and CSV",
+        ));
+    }
+    let pointers = Pointers {
+        id: args.id_pointer.clone(),
+        key: args.key_pointer.clone(),
+    };
+    let input = Input::open(&args.file, args.format, pointers).await;
+    Ok(input.map_err(FeedError::from)?.starting_at(args.from_line))
 }
 
 /// How an input that was not sent to its end is gone on with.
@@ -88,82 +108,6 @@ fn way_on(args: &SendArgs, counts: &Counts) -> String {
         ""
     };
     format!(": everything before line {from} has its answer; go on with --from-line {from}{ids}")
-}
-
-/// What is no record, or was refused: to a file, or to stderr, as far as a person reads.
-struct Complaints {
-    count: u64,
-    file: Option<BufWriter<File>>,
-    /// The file cannot be written.
-    failed: Option<io::Error>,
-}
-
-impl Complaints {
-    fn to(file: Option<&Path>) -> Result<Self, Failure> {
-        let file = file.map(|path| {
-            let made = File::create(path);
-            made.with_context(|| format!("cannot write {}", path.display()))
-        });
-        Ok(Self {
-            count: 0,
-            file: file
-                .transpose()
-                .map_err(Failure::Usage)?
-                .map(BufWriter::new),
-            failed: None,
-        })
-    }
-
-    fn take(&mut self, refused: &Refused) {
-        self.count += 1;
-        if let Some(file) = &mut self.file {
-            let line = serde_json::to_string(refused).map_err(io::Error::other);
-            let written = line.and_then(|line| writeln!(file, "{line}"));
-            self.failed = self.failed.take().or_else(|| written.err());
-        } else if self.count <= COMPLAINTS {
-            say::note(refused);
-        }
-    }
-
-    fn end(mut self) -> Result<(), Failure> {
-        if let Some(file) = &mut self.file {
-            let flushed = file.flush();
-            let failed = self.failed.take().or_else(|| flushed.err());
-            failed
-                .map_or(Ok(()), Err)
-                .context("cannot write the rejects")?;
-        } else if self.count > COMPLAINTS {
-            let more = grouped(self.count - COMPLAINTS);
-            say::note(format_args!(
-                "… and {more} more; --rejects FILE takes all of them"
-            ));
-        }
-        Ok(())
-    }
-}
-
-/// `feed`, telling now and then that it waits, if it does.
-async fn telling<T>(feed: impl Future<Output = T>, counts: &Counts, endpoint: &str) -> T {
-    let mut feed = pin!(feed);
-    let answered = || counts.acked.load(Ordering::Relaxed) + counts.refused.load(Ordering::Relaxed);
-    let mut before = 0;
-    loop {
-        tokio::select! {
-            result = &mut feed => return result,
-            () = sleep(TELL) => {}
-        }
-        let waiting = counts
-            .sent
-            .load(Ordering::Relaxed)
-            .saturating_sub(answered());
-        if waiting > 0 && answered() == before {
-            let waiting = grouped(waiting);
-            say::note(format_args!(
-                "no answer from {endpoint} yet: {waiting} records wait and are sent again"
-            ));
-        }
-        before = answered();
-    }
 }
 
 impl From<FeedError> for Failure {
@@ -196,17 +140,21 @@ impl Summary {
 
     fn print(&self, output: Output) {
         match (output, serde_json::to_string(self)) {
-            (Output::Json, Ok(json)) => say::data(format_args!("{json}\n")),
-            _ => say::data(format_args!(
-                "{} sent, {} acknowledged ({} of them before), {} refused, {} not records, {} \
+            (Output::Json, Ok(json)) => {
+                say::data(format_args!("{json}\n"));
+            }
+            _ => {
+                say::data(format_args!(
+                    "{} sent, {} acknowledged ({} of them before), {} refused, {} not records, {} \
                  sent once more\n",
-                grouped(self.sent),
-                grouped(self.acked),
-                grouped(self.duplicates),
-                grouped(self.refused),
-                grouped(self.not_records),
-                grouped(self.retried),
-            )),
+                    grouped(self.sent),
+                    grouped(self.acked),
+                    grouped(self.duplicates),
+                    grouped(self.refused),
+                    grouped(self.not_records),
+                    grouped(self.retried),
+                ));
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What `up`, `gateway` and `consumer` share: starting, telling what is waited for, ending.
 
+use crate::doctor::{self, State};
 use crate::failure::Failure;
 use crate::say;
-use crate::settings::Settings;
+use crate::settings::{Settings, sizes};
 use crate::stack::{Roles, Stack, StackError, Waiting};
 use anyhow::Context;
 use cloudsync_runtime::Checklist;
@@ -32,24 +33,27 @@ pub(super) async fn serve(
     ready: impl FnOnce(&Stack, &mut Checklist<io::Stderr>) + Send,
 ) -> Result<(), Failure> {
     let mut signals = Signals::take().context("cannot listen for signals")?;
+    if let Some(why) = sizes::crowded(settings) {
+        tracing::warn!("{why}");
+    }
     let started = tokio::select! {
         started = Stack::start(settings, roles) => started,
         name = signals.next() => {
             say::note(format_args!("{name} while starting"));
-            return Err(Failure::Told);
+            return Err(Failure::Interrupted(name));
         }
     };
     let stack = started?;
     addresses(&stack, list);
     let name = tokio::select! {
         name = signals.next() => name,
-        error = come_up_and_run(&stack, list, ready) => {
+        error = come_up_and_run(settings, &stack, list, ready) => {
             list.fail("stopped", &error);
             stack.stop();
             return Err(Failure::Told);
         }
     };
-    say::note(format_args!(
+    list.note(format_args!(
         "{name}: finishing what was taken; a second signal stops at once"
     ));
     end(stack, settings.grace_period, &mut signals).await
@@ -85,6 +89,7 @@ fn addresses(stack: &Stack, list: &mut Checklist<io::Stderr>) {
 
 /// Never returns, unless a part ends.
 async fn come_up_and_run(
+    settings: &Settings,
     stack: &Stack,
     list: &mut Checklist<io::Stderr>,
     ready: impl FnOnce(&Stack, &mut Checklist<io::Stderr>) + Send,
@@ -97,7 +102,30 @@ async fn come_up_and_run(
         }
     }
     ready(stack, list);
-    stack.ended().await.into()
+    let running = stack.ended();
+    tokio::pin!(running);
+    tokio::select! {
+        ended = &mut running => return ended.into(),
+        () = check_log(settings, stack) => {}
+    }
+    running.await.into()
+}
+
+/// What the log does not take, although the settings say so, is told before the first record that
+/// it refuses.
+async fn check_log(settings: &Settings, stack: &Stack) {
+    if stack.addresses().gateway.is_none() {
+        return;
+    }
+    let kafka = stack.kafka();
+    for finding in doctor::log::examine_topics(kafka).await {
+        if finding.state != State::Ok {
+            tracing::warn!(check = finding.check, "{}", finding.detail);
+        }
+    }
+    if let Some(why) = sizes::short_window(settings) {
+        tracing::debug!("{why}");
+    }
 }
 
 fn tell(waiting: &Waiting, list: &mut Checklist<io::Stderr>) {
@@ -113,7 +141,7 @@ async fn end(stack: Stack, grace: Duration, signals: &mut Signals) -> Result<(),
             say::note(format_args!("{name}: stopped at once"));
             stack.stop();
             stack.close().await?;
-            return Err(Failure::Told);
+            return Err(Failure::Interrupted(name));
         }
     };
     for what in &left {

@@ -1,18 +1,18 @@
 //! `cloudsync topics ensure`: makes the topics that are missing and checks those that are there.
 
+use super::Common;
 use crate::args::{TopicsArgs, TopicsCommand};
 use crate::failure::Failure;
 use crate::say;
 use crate::settings::Settings;
 use crate::stack::StackError;
 use cloudsync_kafka::{KafkaError, TopicState};
-use std::path::PathBuf;
 
-pub(super) async fn run(args: &TopicsArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+pub(super) async fn run(args: &TopicsArgs, common: &Common) -> Result<(), Failure> {
     let TopicsCommand::Ensure(args) = &args.command;
-    let settings = super::settings(Settings::default(), config.as_ref(), args.flags())?;
+    let settings = common.settings(Settings::default(), args.flags())?;
     let brokers = &settings.kafka.brokers;
-    say::note(format_args!("waiting for kafka at {brokers}, 10 s at most"));
+    common.note(format_args!("waiting for kafka at {brokers}, 10 s at most"));
     let reports = cloudsync_kafka::ensure_topics(&settings.kafka).await;
     for report in reports.map_err(failure)? {
         let state = match report.state {
@@ -24,7 +24,7 @@ pub(super) async fn run(args: &TopicsArgs, config: Option<PathBuf>) -> Result<()
             report.topic, report.partitions
         ));
         if let Some(warning) = report.warning {
-            say::note(format_args!("note: {warning}"));
+            common.note(format_args!("note: {warning}"));
         }
     }
     Ok(())

@@ -1,19 +1,19 @@
 //! `cloudsync up`: everything on this machine, until Ctrl-C.
 
+use super::Common;
 use super::serve::serve;
 use crate::args::UpArgs;
 use crate::failure::Failure;
 use crate::settings::{Settings, absolute};
 use crate::stack::{Roles, Stack};
 use anyhow::Context;
-use cloudsync_runtime::Checklist;
+use cloudsync_runtime::{Checklist, redact};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 
-pub(super) async fn run(args: &UpArgs, config: Option<PathBuf>) -> Result<(), Failure> {
+pub(super) async fn run(args: &UpArgs, common: &Common) -> Result<(), Failure> {
     let data_dir = absolute(&args.data_dir).context("cannot tell the current directory")?;
-    let settings = super::settings(Settings::embedded(&data_dir), config.as_ref(), args.flags())?;
+    let settings = common.settings(Settings::embedded(&data_dir), args.flags())?;
     let embedded = settings.log_is_embedded();
     let roles = Roles {
         log: embedded.then(|| data_dir.join("log")),
@@ -22,7 +22,7 @@ pub(super) async fn run(args: &UpArgs, config: Option<PathBuf>) -> Result<(), Fa
         consumers: settings.destination_names(),
         admin: true,
     };
-    let mut list = Checklist::on_stderr();
+    let mut list = common.checklist();
     list.pass("data", data_dir.display());
     if !embedded {
         let (brokers, topic) = (&settings.kafka.brokers, &settings.kafka.topic);
@@ -38,7 +38,11 @@ fn ready(settings: &Settings, stack: &Stack, list: &mut Checklist<io::Stderr>) {
     for (name, destination) in &settings.destinations {
         list.pass(
             name,
-            format_args!("{}, group {}", destination.url, destination.group),
+            format_args!(
+                "{}, group {}",
+                redact::url(&destination.url),
+                destination.group
+            ),
         );
     }
     if settings.dedupe.url.starts_with("memory:") {

@@ -14,9 +14,6 @@ use prost::Message;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What every record is sent as.
-pub const CONTENT_TYPE: &str = "application/json";
-
 /// How sending failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -102,13 +99,20 @@ impl<'a> Feed<'a> {
     ) -> Result<Stats, FeedError> {
         let (mut sender, mut verdicts) = client.stream().split();
         let mut resend = Resend::new(share);
-        while let Some(ready) = self.next(input).await? {
+        let cut_off = loop {
+            let ready = match self.next(input, &mut verdicts).await {
+                Ok(Some(ready)) => ready,
+                Ok(None) => break None,
+                // What was sent has its verdict before it is told: so it is known where to go on.
+                Err(error @ FeedError::Input(_)) => break Some(error),
+                Err(error) => return Err(error),
+            };
             resend.sent(&ready);
             self.send(&mut sender, &mut verdicts, ready, false).await?;
             while let Some(again) = resend.due() {
                 self.send(&mut sender, &mut verdicts, again, true).await?;
             }
-        }
+        };
         while let Some(again) = resend.rest() {
             self.send(&mut sender, &mut verdicts, again, true).await?;
         }
@@ -119,12 +123,28 @@ impl<'a> Feed<'a> {
         if let Some(journal) = self.journal {
             journal.flush()?;
         }
-        Ok(verdicts.stats())
+        match cut_off {
+            None => Ok(verdicts.stats()),
+            Some(error) => Err(error),
+        }
     }
 
-    async fn next(&mut self, input: &mut Input) -> Result<Option<Ready>, FeedError> {
+    /// The next record; verdicts are taken while the input is waited for.
+    async fn next(
+        &mut self,
+        input: &mut Input,
+        verdicts: &mut Verdicts,
+    ) -> Result<Option<Ready>, FeedError> {
         loop {
-            match input.next().await? {
+            let item = tokio::select! {
+                biased;
+                item = input.next() => item?,
+                Some(verdict) = verdicts.next() => {
+                    self.verdict(verdict?)?;
+                    continue;
+                }
+            };
+            match item {
                 None => return Ok(None),
                 Some(Item::Record(record)) => return Ok(Some(Ready::of(record))),
                 Some(Item::Refused(why)) => {
@@ -238,13 +258,14 @@ impl Ready {
             request_id,
             key,
             payload,
+            content_type,
         } = record;
-        let sent = Sent::of(&key, &request_id, &payload, CONTENT_TYPE);
+        let sent = Sent::of(&key, &request_id, &payload, content_type);
         let record = SyncRecord {
             request_id,
             key,
             payload,
-            content_type: CONTENT_TYPE.to_owned(),
+            content_type: content_type.to_owned(),
             ..SyncRecord::default()
         };
         Self {

@@ -27,9 +27,11 @@ pub struct Progress<'a> {
     consumers: &'a BTreeMap<String, Arc<Counters>>,
     /// How many records will be sent at least, if that is known.
     total: Option<u64>,
+    quiet: bool,
 }
 
 enum Display {
+    Nothing,
     Bars(Vec<ProgressBar>),
     Lines { started: Instant, next: Instant },
 }
@@ -48,7 +50,14 @@ impl<'a> Progress<'a> {
             counts,
             consumers,
             total,
+            quiet: false,
         }
+    }
+
+    /// Shows nothing, if so.
+    #[must_use]
+    pub fn quiet(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
     }
 
     /// Shows it while `work` runs.
@@ -71,6 +80,9 @@ impl<'a> Progress<'a> {
     }
 
     fn display(&self) -> Display {
+        if self.quiet {
+            return Display::Nothing;
+        }
         if !std::io::stderr().is_terminal() {
             let started = Instant::now();
             return Display::Lines {
@@ -128,7 +140,7 @@ impl<'a> Progress<'a> {
                     grouped(acked),
                 ));
             }
-            Display::Lines { .. } => {}
+            Display::Lines { .. } | Display::Nothing => {}
         }
     }
 }

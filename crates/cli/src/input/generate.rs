@@ -75,6 +75,7 @@ impl Iterator for Load {
             request_id,
             key,
             payload: payload.into(),
+            content_type: "application/json",
         })
     }
 }

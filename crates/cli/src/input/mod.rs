@@ -1,27 +1,36 @@
 //! Where the records come from that `send` and `demo` send.
 //!
-//! In: a file (NDJSON or one JSON array), standard input, the built-in events, or a number of
-//! records to make. Out: one [`InputRecord`] after the other, in constant memory. What is not a
-//! record is told with its line and passed over.
+//! In: a file or standard input (NDJSON, one JSON array, lines of text or CSV, packed or not), the
+//! built-in events, or a number of records to make. Out: one [`InputRecord`] after the other, in
+//! constant memory. What is not a record is told with its line and passed over.
 
-// 1. bytes to pieces of JSON
+// 1. bytes, unpacked
+pub mod source;
+
+// 2. bytes to pieces
+pub mod format;
+pub mod rows;
 pub mod splitter;
 
-// 2. a piece to its id and key
+// 3. a piece to its id and key
 pub mod pointer;
 
-// 3. or no bytes at all
+// 4. or no bytes at all
 pub mod generate;
 
+mod error;
+
+pub use error::InputError;
+
 use bytes::Bytes;
+use format::Format;
 use pointer::Pointer;
+use rows::Rows;
 use serde::Serialize;
-use splitter::{SplitError, Splitter};
-use std::io;
-use std::os::fd::AsFd;
+use source::{Meter, Source};
+use splitter::{Splitter, Wanted};
+use std::io::Read;
 use std::path::Path;
-use tokio::fs::File;
-use tokio::io::{AsyncRead, AsyncReadExt};
 use uuid::Uuid;
 
 /// Events that come with the program: `data/README.md` says what they are.
@@ -30,9 +39,6 @@ pub const EARTHQUAKES: &[u8] = include_bytes!("../../data/earthquakes.ndjson");
 pub const EARTHQUAKES_ID: &str = "/id";
 /// Where an event of [`EARTHQUAKES`] has the name of its network, its key.
 pub const EARTHQUAKES_KEY: &str = "/properties/net";
-
-/// How many bytes are read at a time.
-const CHUNK: usize = 64 * 1024;
 
 /// One record to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +51,10 @@ pub struct InputRecord {
     pub request_id: String,
     /// Its key; may be empty.
     pub key: String,
-    /// The data: JSON, byte for byte as it stood in the input.
+    /// The data: JSON or text, byte for byte as it stood in the input, or the object of a row.
     pub payload: Bytes,
+    /// What the payload is.
+    pub content_type: &'static str,
 }
 
 /// What came out of the input.
@@ -72,39 +80,6 @@ pub struct Refused {
     pub reason: String,
 }
 
-/// Why the input ended before its end.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InputError {
-    /// It cannot be opened.
-    #[error("cannot open {name}")]
-    Open {
-        /// The file.
-        name: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It cannot be read further.
-    #[error("cannot read {name}")]
-    Read {
-        /// The file.
-        name: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It is not NDJSON and not one JSON array.
-    #[error("{name} is neither NDJSON nor one JSON array")]
-    Split {
-        /// The file.
-        name: String,
-        /// Why.
-        #[source]
-        source: SplitError,
-    },
-}
-
 /// Which fields of a record are its id and its key.
 #[derive(Clone, Debug, Default)]
 pub struct Pointers {
@@ -126,58 +101,78 @@ enum Kind {
 }
 
 struct FromBytes {
-    name: String,
-    reader: Box<dyn AsyncRead + Send + Unpin>,
-    splitter: Splitter,
-    chunk: Vec<u8>,
+    source: Source,
+    format: Format,
+    cutter: Cutter,
     pointers: Pointers,
     /// Pieces before this one are passed over.
     first: u64,
+    /// The last piece that came, for messages.
+    last: Option<(&'static str, u64)>,
+}
+
+enum Cutter {
+    Pieces(Splitter),
+    Rows(Rows),
+}
+
+/// A piece, or why there is none.
+struct Cut {
+    unit: &'static str,
+    number: u64,
+    bytes: Result<Bytes, String>,
 }
 
 // === impl Input ===
 
 impl Input {
-    /// Reads `file`, or standard input if it is `-`.
+    /// Reads `file`, or standard input if it is `-`, as `format`.
     ///
     /// # Errors
     /// [`InputError::Open`].
-    pub async fn open(file: &Path, pointers: Pointers) -> Result<Self, InputError> {
-        let name = file.display().to_string();
-        let opened = if file == Path::new("-") {
-            stdin()
-        } else {
-            File::open(file).await
-        };
-        let reader = opened.map_err(|source| InputError::Open {
-            name: name.clone(),
-            source,
-        })?;
-        Ok(Self::from_reader(name, Box::new(reader), pointers))
+    pub async fn open(file: &Path, format: Format, pointers: Pointers) -> Result<Self, InputError> {
+        let source = Source::open(file).await?;
+        Ok(Self::of(source, format.of(file), pointers))
     }
 
-    /// Reads `reader`, called `name` in messages.
-    #[must_use]
+    /// Reads `reader`, called `name` in messages, as `format`.
+    ///
+    /// # Errors
+    /// [`InputError::Read`], when there is no thread to read with.
     pub fn from_reader(
         name: String,
-        reader: Box<dyn AsyncRead + Send + Unpin>,
+        reader: Box<dyn Read + Send>,
+        format: Format,
         pointers: Pointers,
-    ) -> Self {
-        let splitter = Splitter::new(cloudsync::limits::MAX_RECORD_BYTES);
+    ) -> Result<Self, InputError> {
+        let source = Source::of(name, reader, None, None)?;
+        Ok(Self::of(source, format, pointers))
+    }
+
+    fn of(source: Source, format: Format, pointers: Pointers) -> Self {
+        let limit = cloudsync::limits::MAX_RECORD_BYTES;
+        let pieces = |wanted| Cutter::Pieces(Splitter::new(limit, wanted));
         let from = FromBytes {
-            name,
-            reader,
-            splitter,
-            chunk: vec![0; CHUNK],
+            source,
+            format,
+            cutter: match format {
+                Format::Auto => pieces(Wanted::Any),
+                Format::Ndjson => pieces(Wanted::Lines),
+                Format::Json => pieces(Wanted::Array),
+                Format::Lines => pieces(Wanted::Text),
+                Format::Csv => Cutter::Rows(Rows::new(limit)),
+            },
             pointers,
             first: 1,
+            last: None,
         };
         Self {
             kind: Kind::Bytes(Box::new(from)),
         }
     }
 
-    /// Passes over what stands before line or element `first`, counted from 1.
+    /// Passes over what stands before line or element `first`, counted from 1. The header of CSV
+    /// is read all the same.
     #[must_use]
     pub fn starting_at(mut self, first: u64) -> Self {
         if let Kind::Bytes(from) = &mut self.kind {
@@ -187,8 +182,10 @@ impl Input {
     }
 
     /// The built-in events.
-    #[must_use]
-    pub fn earthquakes() -> Self {
+    ///
+    /// # Errors
+    /// As [`Input::from_reader`].
+    pub fn earthquakes() -> Result<Self, InputError> {
         let pointers = Pointers {
             id: EARTHQUAKES_ID.parse().ok(),
             key: EARTHQUAKES_KEY.parse().ok(),
@@ -196,6 +193,7 @@ impl Input {
         Self::from_reader(
             "the built-in events".to_owned(),
             Box::new(EARTHQUAKES),
+            Format::Ndjson,
             pointers,
         )
     }
@@ -208,7 +206,16 @@ impl Input {
         }
     }
 
-    /// The next record; `None` at the end.
+    /// How far the reading is; made records are not read.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        match &self.kind {
+            Kind::Bytes(from) => from.source.meter(),
+            Kind::Generated(_) => Meter::default(),
+        }
+    }
+
+    /// The next record; `None` at the end. Cancel-safe.
     ///
     /// # Errors
     /// [`InputError`]; nothing more comes after it.
@@ -223,16 +230,10 @@ impl Input {
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Bytes(from) => f.debug_tuple("Bytes").field(&from.name).finish(),
+            Self::Bytes(from) => f.debug_tuple("Bytes").field(&from.source.name()).finish(),
             Self::Generated(load) => f.debug_tuple("Generated").field(load).finish(),
         }
     }
-}
-
-/// Standard input as a file, so that it is read like one.
-fn stdin() -> io::Result<File> {
-    let descriptor = io::stdin().as_fd().try_clone_to_owned()?;
-    Ok(File::from_std(std::fs::File::from(descriptor)))
 }
 
 impl std::fmt::Display for Refused {
@@ -250,155 +251,128 @@ impl std::fmt::Display for Refused {
 impl FromBytes {
     async fn next(&mut self) -> Result<Option<Item>, InputError> {
         loop {
-            let name = || self.name.clone();
-            let next = self.splitter.next();
-            match next.map_err(|source| InputError::Split {
-                name: name(),
-                source,
-            })? {
-                Some(piece) if piece.number < self.first => continue,
-                Some(piece) => return Ok(Some(self.item(piece))),
-                None if self.splitter.is_finished() => return Ok(None),
+            match self.cut()? {
+                Some(cut) => {
+                    self.last = Some((cut.unit, cut.number));
+                    if cut.number >= self.first {
+                        return Ok(Some(self.item(cut)));
+                    }
+                    continue;
+                }
+                None if self.cutter.is_finished() => return Ok(None),
                 None => {}
             }
-            let read = self.reader.read(&mut self.chunk).await;
-            match read.map_err(|source| InputError::Read {
-                name: name(),
-                source,
-            })? {
-                0 => self.splitter.finish(),
-                length => self.splitter.push(&self.chunk[..length]),
+            let last = self.last;
+            let after = move || {
+                last.map_or_else(String::new, |(unit, number)| {
+                    format!(", behind {unit} {number}")
+                })
+            };
+            match self.source.next(after).await? {
+                Some(chunk) => self.cutter.push(&chunk),
+                None => self.cutter.finish(),
             }
         }
     }
 
-    fn item(&self, piece: splitter::Piece) -> Item {
-        let place = |reason: String| {
-            Item::Refused(Refused {
-                unit: piece.unit,
-                number: piece.number,
+    fn cut(&mut self) -> Result<Option<Cut>, InputError> {
+        let name = || self.source.name().to_owned();
+        match &mut self.cutter {
+            Cutter::Pieces(splitter) => match splitter.next() {
+                Ok(piece) => Ok(piece.map(|piece| Cut {
+                    unit: piece.unit,
+                    number: piece.number,
+                    bytes: Ok(piece.bytes),
+                })),
+                Err(source) => Err(InputError::Split {
+                    name: name(),
+                    format: self.format.name(),
+                    source,
+                }),
+            },
+            Cutter::Rows(rows) => match rows.next() {
+                Ok(row) => Ok(row.map(|row| Cut {
+                    unit: "line",
+                    number: row.line,
+                    bytes: row.json,
+                })),
+                Err(source) => Err(InputError::Rows {
+                    name: name(),
+                    source,
+                }),
+            },
+        }
+    }
+
+    fn item(&self, cut: Cut) -> Item {
+        let (unit, number) = (cut.unit, cut.number);
+        match cut.bytes.and_then(|bytes| self.record(unit, number, bytes)) {
+            Ok(record) => Item::Record(record),
+            Err(reason) => Item::Refused(Refused {
+                unit,
+                number,
                 request_id: None,
                 reason,
-            })
-        };
-        let json = match std::str::from_utf8(&piece.bytes) {
-            Ok(json) => json,
-            Err(error) => return place(format!("is not UTF-8: {error}")),
-        };
-        let found = |pointer: &Option<Pointer>| {
-            pointer
-                .as_ref()
-                .map(|pointer| pointer.scalar(json))
-                .transpose()
-        };
-        let (id, key) = match (found(&self.pointers.id), found(&self.pointers.key)) {
-            (Ok(id), Ok(key)) => (id, key),
-            (Err(error), _) | (_, Err(error)) => return place(error.to_string()),
-        };
-        if (id.is_none() && key.is_none())
-            && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(json)
-        {
-            return place(format!("is not JSON: {error}"));
+            }),
         }
-        Item::Record(InputRecord {
-            unit: piece.unit,
-            number: piece.number,
+    }
+
+    /// The record, or why it is none.
+    fn record(
+        &self,
+        unit: &'static str,
+        number: u64,
+        payload: Bytes,
+    ) -> Result<InputRecord, String> {
+        let text =
+            std::str::from_utf8(&payload).map_err(|error| format!("is not UTF-8: {error}"))?;
+        let found = |pointer: &Option<Pointer>| match pointer {
+            Some(pointer) => pointer.scalar(text).map(Some),
+            None => Ok(None),
+        };
+        let id = found(&self.pointers.id).map_err(|error| error.to_string())?;
+        let key = found(&self.pointers.key).map_err(|error| error.to_string())?;
+        if self.format != Format::Lines
+            && (id.is_none() && key.is_none())
+            && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text)
+        {
+            return Err(format!("is not JSON: {error}"));
+        }
+        Ok(InputRecord {
+            unit,
+            number,
             request_id: id.unwrap_or_else(|| Uuid::now_v7().to_string()),
             key: key.unwrap_or_default(),
-            payload: piece.bytes.clone(),
+            payload,
+            content_type: self.format.content_type(),
         })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+// === impl Cutter ===
 
-    async fn all(mut input: Input) -> (Vec<InputRecord>, Vec<String>) {
-        let (mut records, mut refused) = (Vec::new(), Vec::new());
-        while let Some(item) = input.next().await.unwrap() {
-            match item {
-                Item::Record(record) => records.push(record),
-                Item::Refused(why) => refused.push(why.to_string()),
-            }
+impl Cutter {
+    fn push(&mut self, chunk: &[u8]) {
+        match self {
+            Self::Pieces(splitter) => splitter.push(chunk),
+            Self::Rows(rows) => rows.push(chunk),
         }
-        (records, refused)
     }
 
-    #[tokio::test]
-    async fn the_built_in_events_all_have_an_id_of_their_own() {
-        let (records, refused) = all(Input::earthquakes()).await;
-        assert!(refused.is_empty(), "{refused:?}");
-        assert_eq!(records.len(), 1_707);
-        let ids: std::collections::HashSet<_> = records.iter().map(|r| &r.request_id).collect();
-        let keys: std::collections::HashSet<_> = records.iter().map(|r| &r.key).collect();
-        assert_eq!((ids.len(), keys.len()), (1_707, 12));
-        assert_eq!(
-            (records[0].request_id.as_str(), records[0].key.as_str()),
-            ("ci37868143", "ci")
-        );
+    fn finish(&mut self) {
+        match self {
+            Self::Pieces(splitter) => splitter.finish(),
+            Self::Rows(rows) => rows.finish(),
+        }
     }
 
-    #[tokio::test]
-    async fn what_is_no_record_is_told_with_its_line_and_passed_over() {
-        let text: &[u8] = b"{\"id\":1}\nnonsense\n\n{\"name\":2}\n{\"id\":{}}\n{\"id\":\"b\"}";
-        let pointers = Pointers {
-            id: "/id".parse().ok(),
-            key: None,
-        };
-        let input = Input::from_reader("x.ndjson".to_owned(), Box::new(text), pointers);
-        let (records, refused) = all(input).await;
-        let ids: Vec<_> = records
-            .iter()
-            .map(|record| record.request_id.as_str())
-            .collect();
-        assert_eq!(ids, ["1", "b"]);
-        assert_eq!(refused.len(), 3, "{refused:?}");
-        assert!(
-            refused[0].starts_with("line 2: is not JSON"),
-            "{}",
-            refused[0]
-        );
-        assert_eq!(refused[1], "line 4: there is nothing at /id");
-        assert_eq!(
-            refused[2],
-            "line 5: /id is an object; it must be text or a number"
-        );
-    }
-
-    #[tokio::test]
-    async fn without_an_id_pointer_every_record_gets_an_id() {
-        let text: &[u8] = b"[1, {\"a\": [2]},\n \"x\"]";
-        let input = Input::from_reader("x".to_owned(), Box::new(text), Pointers::default());
-        let (records, refused) = all(input).await;
-        assert!(refused.is_empty());
-        let payloads: Vec<_> = records.iter().map(|record| &record.payload[..]).collect();
-        assert_eq!(payloads, [&b"1"[..], b"{\"a\": [2]}", b"\"x\""]);
-        assert!(records.iter().all(|record| record.request_id.len() == 36));
-        assert_ne!(records[0].request_id, records[1].request_id);
-    }
-
-    #[tokio::test]
-    async fn what_stands_in_front_is_passed_over() {
-        for (text, unit) in [
-            (&b"{\"id\":1}\n{\"id\":2}\n\n{\"id\":3}\n"[..], "line"),
-            (b"[{\"id\":1}, {\"id\":2},\n\n0, {\"id\":3}]", "element"),
-        ] {
-            for (first, expected) in [(1, 3), (2, 2), (3, 1), (4, 1), (5, 0)] {
-                let reader = Box::new(text);
-                let pointers = Pointers {
-                    id: "/id".parse().ok(),
-                    key: None,
-                };
-                let input = Input::from_reader("x".to_owned(), reader, pointers);
-                let (records, _) = all(input.starting_at(first)).await;
-                assert_eq!(records.len(), expected, "{first}");
-                assert!(
-                    records
-                        .iter()
-                        .all(|it| it.unit == unit && it.number >= first)
-                );
-            }
+    fn is_finished(&self) -> bool {
+        match self {
+            Self::Pieces(splitter) => splitter.is_finished(),
+            Self::Rows(rows) => rows.is_finished(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

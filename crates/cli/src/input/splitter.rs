@@ -1,11 +1,11 @@
-//! Bytes of NDJSON, or of one JSON array, to the pieces of JSON in them (pure, no I/O).
+//! Bytes of NDJSON, of one JSON array, or of lines of text to the pieces in them (pure, no I/O).
 //!
 //! In: chunks of any size. Out: each line, or each element, as it stands, without the white space
-//! around it. Promises: the pieces do not depend on how the bytes were cut; it holds one piece
-//! and one chunk, no more; a piece is not looked into further than its end needs.
+//! around it (of text, without the line's end only). Promises: the pieces do not depend on how
+//! the bytes were cut; it holds one piece and one chunk, no more; a piece is not looked into
+//! further than its end needs. Empty lines are passed over, and counted.
 //!
-//! An input whose first byte is `[` is an array. So lines that are arrays themselves must stand
-//! inside one.
+//! Unless it is said what the input is, one whose first byte is `[` is an array.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -55,14 +55,23 @@ pub enum SplitError {
         number: u64,
     },
     /// Something stands behind the array.
-    #[error("there is something behind the array; lines that are arrays must stand in one array")]
+    #[error("there is something behind the array; for lines that are arrays: --format ndjson")]
     AfterArray,
+    /// The input is to be an array, and is none.
+    #[error("it begins with {found:?} on line {line}, and not with [")]
+    NoArray {
+        /// What it begins with.
+        found: char,
+        /// Where, from 1.
+        line: u64,
+    },
 }
 
 /// Cuts chunks into pieces.
 #[derive(Debug)]
 pub struct Splitter {
     limit: usize,
+    wanted: Wanted,
     shape: Shape,
     buffer: BytesMut,
     /// How much of the buffer has been looked at.
@@ -73,11 +82,25 @@ pub struct Splitter {
     finished: bool,
 }
 
+/// What the input is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Nothing is said: an array, or else JSON a line.
+    Any,
+    /// JSON a line.
+    Lines,
+    /// One array.
+    Array,
+    /// Text a line.
+    Text,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// Only white space so far.
     Unknown,
     Lines,
+    Text,
     Array(Scan),
     /// Behind the end of the array.
     Closed,
@@ -106,13 +129,14 @@ const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 // === impl Splitter ===
 
 impl Splitter {
-    /// A splitter for pieces of at most `limit` bytes.
+    /// A splitter for pieces of at most `limit` bytes of what is `wanted`.
     #[must_use]
-    pub fn new(limit: usize) -> Self {
+    pub fn new(limit: usize, wanted: Wanted) -> Self {
         let buffer = BytesMut::new();
         let shape = Shape::Unknown;
         Self {
             limit,
+            wanted,
             shape,
             buffer,
             scanned: 0,
@@ -150,11 +174,11 @@ impl Splitter {
         loop {
             match self.shape {
                 Shape::Unknown => {
-                    if !self.find_shape() {
+                    if !self.find_shape()? {
                         return Ok(None);
                     }
                 }
-                Shape::Lines => return self.next_line(),
+                Shape::Lines | Shape::Text => return self.next_line(),
                 Shape::Array(scan) => return self.next_element(scan),
                 Shape::Closed => {
                     self.skip_space();
@@ -170,31 +194,40 @@ impl Splitter {
     }
 
     /// Whether the first byte that counts has come.
-    fn find_shape(&mut self) -> bool {
+    fn find_shape(&mut self) -> Result<bool, SplitError> {
         if UTF8_BOM.starts_with(&self.buffer) && !self.finished {
-            return false;
+            return Ok(false);
         }
         if self.buffer.starts_with(UTF8_BOM) {
             self.buffer.advance(UTF8_BOM.len());
+        }
+        if self.wanted == Wanted::Text {
+            self.shape = Shape::Text;
+            return Ok(true);
         }
         // Empty lines in front are counted, should these be lines.
         while let Some(byte) = self.buffer.first().copied().filter(u8::is_ascii_whitespace) {
             self.number += u64::from(byte == b'\n');
             self.buffer.advance(1);
         }
-        match self.buffer.first() {
-            None => false,
-            Some(b'[') => {
+        let Some(first) = self.buffer.first().copied() else {
+            return Ok(false);
+        };
+        match (first, self.wanted) {
+            (b'[', Wanted::Any | Wanted::Array) => {
                 self.buffer.advance(1);
                 self.number = 0;
                 self.shape = Shape::Array(Scan::default());
-                true
             }
-            Some(_) => {
-                self.shape = Shape::Lines;
-                true
+            (_, Wanted::Array) => {
+                return Err(SplitError::NoArray {
+                    found: char::from(first),
+                    line: self.number + 1,
+                });
             }
+            _ => self.shape = Shape::Lines,
         }
+        Ok(true)
     }
 
     fn next_line(&mut self) -> Result<Option<Piece>, SplitError> {
@@ -215,7 +248,10 @@ impl Splitter {
             };
             self.scanned = 0;
             self.number += 1;
-            let bytes = trimmed(line.freeze());
+            let bytes = match self.shape {
+                Shape::Text => without_return(line.freeze()),
+                _ => trimmed(line.freeze()),
+            };
             self.check_length("line", self.number, bytes.len())?;
             if !bytes.is_empty() {
                 return Ok(Some(Piece {
@@ -335,6 +371,11 @@ fn trimmed(bytes: Bytes) -> Bytes {
     bytes.slice_ref(inside)
 }
 
+fn without_return(bytes: Bytes) -> Bytes {
+    let inside = bytes.strip_suffix(b"\r").unwrap_or(&bytes);
+    bytes.slice_ref(inside)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -344,7 +385,11 @@ mod tests {
 
     /// Splits `input` cut at `cuts`, holding the splitter to its bound on memory.
     fn split(input: &[u8], cuts: &[usize]) -> Result<Vec<Bytes>, SplitError> {
-        let mut splitter = Splitter::new(LIMIT);
+        split_as(Wanted::Any, input, cuts)
+    }
+
+    fn split_as(wanted: Wanted, input: &[u8], cuts: &[usize]) -> Result<Vec<Bytes>, SplitError> {
+        let mut splitter = Splitter::new(LIMIT, wanted);
         let mut pieces = Vec::new();
         let mut bounds: Vec<usize> = cuts.iter().map(|cut| cut % (input.len() + 1)).collect();
         bounds.extend([0, input.len()]);
@@ -421,8 +466,26 @@ mod tests {
             ],
             cuts in proptest::collection::vec(any::<usize>(), 0..8),
         ) {
-            prop_assert_eq!(split(&input, &cuts), split(&input, &[]));
+            for wanted in [Wanted::Any, Wanted::Lines, Wanted::Array, Wanted::Text] {
+                let whole = split_as(wanted, &input, &[]);
+                prop_assert_eq!(split_as(wanted, &input, &cuts), whole);
+            }
         }
+    }
+
+    #[test]
+    fn what_is_said_to_be_something_is_taken_for_it() {
+        let pieces = |wanted, input: &str| split_as(wanted, input.as_bytes(), &[]);
+        let arrays = pieces(Wanted::Lines, "[1]\n[2]\n").unwrap();
+        assert_eq!(arrays, [&b"[1]"[..], b"[2]"]);
+        let text = pieces(Wanted::Text, "\u{feff} a \r\n\n[\r\r\nend").unwrap();
+        assert_eq!(text, [&b" a "[..], b"[\r", b"end"]);
+        assert_eq!(pieces(Wanted::Array, " [1, 2]").unwrap(), ["1", "2"]);
+        let none = pieces(Wanted::Array, "\n{}").unwrap_err();
+        assert_eq!(
+            none.to_string(),
+            "it begins with '{' on line 2, and not with ["
+        );
     }
 
     #[test]

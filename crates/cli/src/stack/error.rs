@@ -172,14 +172,3 @@ pub(super) fn taken(part: &'static str, address: SocketAddr, flag: &'static str)
         flag,
     }
 }
-
-/// An error with everything behind it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}

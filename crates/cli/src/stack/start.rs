@@ -1,7 +1,8 @@
 //! Starting each part.
 
-use super::error::{Ended, StackError, chain, taken};
+use super::error::{Ended, StackError, taken};
 use super::{Group, Stack};
+use crate::failure::chain;
 use crate::settings::Settings;
 use cloudsync_consumers::{ConsumerDeps, DestinationConsumer, DestinationSettings};
 use cloudsync_devbroker::{Broker, BrokerConfig, BrokerError, Storage};

@@ -295,7 +295,7 @@ fn ctrl_c_leaves_no_process_and_no_file_behind() {
     assert_eq!(running.roles.len(), 8);
     running.signal("INT");
     let (code, said) = running.end();
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("SIGINT: stopped"), "{said}");
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
 }

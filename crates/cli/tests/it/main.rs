@@ -8,8 +8,12 @@
 
 mod support;
 
+mod bad_input;
 mod bench;
 mod demo;
+mod doctor;
+mod send;
 mod tampering;
+mod terminal;
 mod up;
 mod usage;

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-struct Up {
+pub(crate) struct Up {
     child: Child,
     lines: mpsc::Receiver<String>,
     said: String,
 }
 
 impl Up {
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let mut child = cloudsync()
             .args(["up", "--data-dir", text(data), "--listen", "127.0.0.1:0"])
             .args([
@@ -60,7 +60,7 @@ impl Up {
     }
 
     /// The address behind `mark` in what it printed.
-    fn address(&self, mark: &str) -> String {
+    pub(crate) fn address(&self, mark: &str) -> String {
         let mut lines = self.said.lines();
         let rest = lines.find_map(|line| line.strip_prefix(mark)).unwrap();
         let rest = rest.trim_start().trim_start_matches("http://");

@@ -167,7 +167,7 @@ fn completions_know_the_commands() {
         assert_eq!(code(&words), 0);
         let words = String::from_utf8(words.stdout).unwrap();
         assert!(
-            words.contains("topics") && words.contains("--from-line"),
+            words.contains("topics") && words.contains("from-line"),
             "{shell}"
         );
     }

@@ -56,12 +56,15 @@ const MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Third-party crate → the packages that may use it.
-const LIVES_IN: [(&str, &[&str]); 21] = [
+const LIVES_IN: [(&str, &[&str]); 22] = [
     ("rdkafka", &["cloudsync-kafka"]),
     ("redis", &["cloudsync-dedupe"]),
     ("deadpool-redis", &["cloudsync-dedupe"]),
     ("kafka-protocol", &["cloudsync-devbroker"]),
-    ("flate2", &["cloudsync-devbroker", "cloudsync-gateway"]),
+    (
+        "flate2",
+        &["cloudsync-devbroker", "cloudsync-gateway", "cloudsync-cli"],
+    ),
     ("snap", &["cloudsync-devbroker"]),
     ("lz4_flex", &["cloudsync-devbroker"]),
     (
@@ -84,6 +87,7 @@ const LIVES_IN: [(&str, &[&str]); 21] = [
     ("clap", &["cloudsync-cli"]),
     ("indicatif", &["cloudsync-cli"]),
     ("hdrhistogram", &["cloudsync-cli"]),
+    ("csv-core", &["cloudsync-cli"]),
     ("anyhow", &["cloudsync-cli", "cloudsync-harness"]),
     ("proptest", &[]),
 ];

@@ -1,44 +1,43 @@
 //! Every value of the sources, with its place in the tree of settings.
 
-use super::{Fault, Leaf, NOT_SETTINGS, Origin, PREFIX, Sources};
-use config::{File, FileFormat, Source, Value, ValueKind};
-use std::collections::BTreeMap;
+use super::{Fault, Leaf, NOT_SETTINGS, Origin, PREFIX, Sources, file};
+use config::Value;
 use std::path::Path;
+
+/// Behind the name of a variable that holds not the secret, but the path of the file with it.
+const FILE_SUFFIX: &str = "_FILE";
+/// Largest file with a secret, in bytes.
+const MAX_SECRET: u64 = 64 << 10;
 
 /// Every value of the sources, the weaker first.
 pub(super) fn collect(sources: &Sources<'_>, faults: &mut Vec<Fault>) -> Vec<Leaf> {
     let mut leaves = Vec::new();
-    if let Some(file) = sources.file {
-        match read_file(file) {
-            Ok(table) => {
-                let origin = Origin::File(file.to_owned());
-                flatten(
-                    table,
-                    &mut Vec::new(),
-                    &origin,
-                    sources.verbatim,
-                    &mut leaves,
-                );
-            }
-            Err(reason) => {
-                let origin = Origin::File(file.to_owned());
-                faults.push(Fault {
-                    key: String::new(),
-                    origin,
-                    reason,
-                });
-            }
+    if let Some(path) = sources.file {
+        match file::read(path, sources.verbatim) {
+            Ok(found) => leaves = found,
+            Err(fault) => faults.push(fault),
         }
     }
     for (name, value) in &sources.environment {
-        if let Some(path) = path_of_variable(name, sources.verbatim) {
-            let origin = Origin::Environment(name.clone());
-            let value = Value::new(None, value.as_str());
-            leaves.push(Leaf {
+        let Some(path) = path_of_variable(name, sources.verbatim) else {
+            continue;
+        };
+        let origin = Origin::Environment(name.clone());
+        let (path, value) = match secret(name, value, sources) {
+            None => (path, Ok(value.clone())),
+            Some((path, secret)) => (path, secret),
+        };
+        match value {
+            Ok(value) => leaves.push(Leaf {
                 path,
                 origin,
-                value,
-            });
+                value: Value::new(None, value),
+            }),
+            Err(reason) => faults.push(Fault {
+                key: path.join("."),
+                origin,
+                reason,
+            }),
         }
     }
     for flag in &sources.flags {
@@ -53,42 +52,48 @@ pub(super) fn collect(sources: &Sources<'_>, faults: &mut Vec<Fault>) -> Vec<Lea
     leaves
 }
 
-fn read_file(path: &Path) -> Result<BTreeMap<String, Value>, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    match File::from_str(&text, FileFormat::Toml).collect() {
-        Ok(table) => Ok(table.into_iter().collect()),
-        Err(error) => Err(format!("is not TOML: {error}")),
-    }
+/// Where the variable `name` is `…_FILE` of a setting that may hold a secret: that setting, and
+/// what stands in the file `value`, or why it cannot be had.
+fn secret(
+    name: &str,
+    value: &str,
+    sources: &Sources<'_>,
+) -> Option<(Vec<String>, Result<String, String>)> {
+    let plain = name.strip_suffix(FILE_SUFFIX)?;
+    let path = path_of_variable(plain, sources.verbatim)?;
+    let may_be = |pattern: &&str| matches(pattern, &path);
+    sources.secrets.iter().find(|it| may_be(it))?;
+    let both = sources.environment.iter().any(|(other, _)| other == plain);
+    let secret = if both {
+        Err(format!("{plain} is set as well; unset one of the two"))
+    } else {
+        read_secret(Path::new(value))
+    };
+    Some((path, secret))
 }
 
-fn flatten(
-    table: BTreeMap<String, Value>,
-    path: &mut Vec<String>,
-    origin: &Origin,
-    verbatim: &[&str],
-    leaves: &mut Vec<Leaf>,
-) {
-    for (key, value) in table {
-        path.push(key);
-        match value.kind {
-            ValueKind::Table(inner) => {
-                flatten(inner.into_iter().collect(), path, origin, verbatim, leaves);
-            }
-            _ => {
-                let path = verbatim_joined(path, verbatim);
-                leaves.push(Leaf {
-                    path,
-                    origin: origin.clone(),
-                    value,
-                });
-            }
-        }
-        path.pop();
+/// The content of a file without the end of its last line. It is not repeated in any error.
+fn read_secret(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let text = file::read_text(path, MAX_SECRET)
+        .map_err(|reason| format!("the file {shown} cannot be read: {reason}"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(format!("the file {shown} is empty"));
     }
+    Ok(text.to_owned())
+}
+
+/// Whether `path` is what `pattern` says; `*` stands for any one name.
+fn matches(pattern: &str, path: &[String]) -> bool {
+    let parts: Vec<_> = pattern.split('.').collect();
+    let mut pairs = parts.iter().zip(path);
+    parts.len() == path.len() && pairs.all(|(part, name)| *part == "*" || part == name)
 }
 
 /// Below a verbatim table everything is one name: `linger.ms`, quoted or not.
-fn verbatim_joined(path: &[String], verbatim: &[&str]) -> Vec<String> {
+pub(super) fn verbatim_joined(path: &[String], verbatim: &[&str]) -> Vec<String> {
     for table in verbatim {
         let depth = table.split('.').count();
         if path.len() > depth

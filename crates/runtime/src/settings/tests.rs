@@ -67,6 +67,7 @@ fn file(text: &str) -> tempfile::NamedTempFile {
 }
 
 const VERBATIM: &[&str] = &["kafka.librdkafka"];
+const SECRETS: &[&str] = &["destinations.*.url", "kafka.librdkafka.*"];
 
 #[test]
 fn each_place_beats_the_one_before_it() {
@@ -89,8 +90,9 @@ fn each_place_beats_the_one_before_it() {
         environment,
         flags: vec![flag],
         verbatim: &[],
+        secrets: SECRETS,
     };
-    let root = load(&Root::default(), &sources).unwrap();
+    let root = load(&Root::default(), &sources).unwrap().value;
     assert_eq!(root.kafka.brokers, "flag:1");
     assert_eq!(root.kafka.partitions, 4);
     assert!(root.kafka.tls);
@@ -111,7 +113,7 @@ fn a_table_may_come_from_two_places_and_text_fills_any_type() {
         environment,
         ..Sources::default()
     };
-    let root = load(&Root::default(), &sources).unwrap();
+    let root = load(&Root::default(), &sources).unwrap().value;
     assert_eq!(root.destinations["gcp"].group, "gcp-sync-group");
     assert_eq!(root.kafka.client_id.as_deref(), Some("007"));
     assert!(root.kafka.tls);
@@ -125,9 +127,9 @@ fn names_of_another_program_stay_as_they_are() {
         file: Some(file.path()),
         environment,
         verbatim: VERBATIM,
-        flags: Vec::new(),
+        ..Sources::default()
     };
-    let root = load(&Root::default(), &sources).unwrap();
+    let root = load(&Root::default(), &sources).unwrap().value;
     let names: Vec<_> = root.kafka.librdkafka.into_iter().collect();
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     assert_eq!(
@@ -158,6 +160,7 @@ fn every_fault_is_named_with_its_key_and_its_place() {
         environment,
         flags,
         verbatim: VERBATIM,
+        secrets: SECRETS,
     };
     let text = load(&Root::default(), &sources).unwrap_err().to_string();
     let path = file.path().display();
@@ -165,13 +168,13 @@ fn every_fault_is_named_with_its_key_and_its_place() {
         "destinations.aws.uri (environment CLOUDSYNC_DESTINATIONS__AWS__URI): \
          unknown field `uri`, expected `url` or `group`; did you mean `url`?"
             .to_owned(),
-        format!("destinations.gcp.group (file {path}): is missing"),
+        format!("destinations.gcp.group (file {path}, line 6): is missing"),
         format!(
-            "kaffka.a (file {path}): unknown field `kaffka`, expected `kafka` or `destinations`; \
+            "kaffka.a (file {path}, line 4): unknown field `kaffka`, expected `kafka` or `destinations`; \
              did you mean `kafka`?"
         ),
         format!(
-            "kafka.brokerz (file {path}): unknown field `brokerz`, expected one of `brokers`, \
+            "kafka.brokerz (file {path}, line 2): unknown field `brokerz`, expected one of `brokers`, \
              `partitions`, `tls`, `client_id`, `librdkafka`; did you mean `brokers`?"
         ),
         "kafka.partitions (environment CLOUDSYNC_KAFKA__PARTITIONS): \
@@ -198,14 +201,106 @@ fn a_file_that_is_missing_or_broken_is_a_fault_of_its_own() {
         "{text}"
     );
 
-    let broken = file("[kafka\n");
+    let text = |text: &str| {
+        let broken = file(text);
+        let sources = Sources {
+            file: Some(broken.path()),
+            ..Sources::default()
+        };
+        let text = load(&Root::default(), &sources).unwrap_err().to_string();
+        text.replace(&broken.path().display().to_string(), "FILE")
+    };
+    let said = text("[kafka]\ntls = true\nbrokers = 'é' x\n");
+    let start = "file FILE, line 3 is not TOML: column 15: ";
+    assert!(
+        said.starts_with(start) && said.lines().count() == 1,
+        "{said}"
+    );
+    let said = text("[kafka]\npartitions = 99999999999999999999\n");
+    assert!(
+        said.starts_with("kafka.partitions (file FILE, line 2): invalid type"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_origin_of_what_is_set_is_known() {
+    let file = file("[kafka]\n\ntls = true\nbrokers = \"b\"\n");
     let sources = Sources {
-        file: Some(broken.path()),
+        file: Some(file.path()),
+        environment: variables(&[("CLOUDSYNC_KAFKA__BROKERS", "c")]),
         ..Sources::default()
     };
-    let text = load(&Root::default(), &sources).unwrap_err().to_string();
-    assert!(
-        text.contains("is not TOML") && text.contains("line 1"),
-        "{text}"
+    let origins = load(&Root::default(), &sources).unwrap().origins;
+    assert_eq!(origins.len(), 2);
+    let line = Some(3);
+    let path = file.path().to_owned();
+    assert_eq!(origins["kafka.tls"], Origin::File { path, line });
+    let name = "CLOUDSYNC_KAFKA__BROKERS".to_owned();
+    assert_eq!(origins["kafka.brokers"], Origin::Environment(name));
+}
+
+#[test]
+fn a_secret_can_stand_in_a_file_of_its_own() {
+    let secret = file("s3://hush\r\n");
+    let password = file("line one\n\n");
+    let path = |file: &tempfile::NamedTempFile| file.path().display().to_string();
+    let environment = variables(&[
+        (
+            "CLOUDSYNC_DESTINATIONS__AWS__URL_FILE",
+            path(&secret).as_str(),
+        ),
+        (
+            "CLOUDSYNC_KAFKA__LIBRDKAFKA__SASL_PASSWORD_FILE",
+            path(&password).as_str(),
+        ),
+    ]);
+    let sources = Sources {
+        environment,
+        verbatim: VERBATIM,
+        secrets: SECRETS,
+        ..Sources::default()
+    };
+    let root = load(&Root::default(), &sources).unwrap().value;
+    assert_eq!(root.destinations["aws"].url, "s3://hush");
+    assert_eq!(root.kafka.librdkafka["sasl.password"], "line one\n");
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_is_named_and_never_shown() {
+    let (empty, secret) = (file("\n"), file("hush"));
+    let path = |file: &tempfile::NamedTempFile| file.path().display().to_string();
+    let said = |pairs: &[(&str, &str)]| {
+        let sources = Sources {
+            environment: variables(pairs),
+            verbatim: VERBATIM,
+            secrets: SECRETS,
+            ..Sources::default()
+        };
+        load(&Root::default(), &sources).unwrap_err().to_string()
+    };
+    let name = "CLOUDSYNC_DESTINATIONS__AWS__URL_FILE";
+    let start = format!("destinations.aws.url (environment {name}): ");
+    for (given, reason) in [
+        (
+            "/nonexistent/x",
+            "the file /nonexistent/x cannot be read: No such file",
+        ),
+        ("/", "the file / cannot be read: it is a directory"),
+        (path(&empty).as_str(), " is empty"),
+    ] {
+        let text = said(&[(name, given)]);
+        assert!(text.starts_with(&start) && text.contains(reason), "{text}");
+    }
+    let both = said(&[
+        (name, path(&secret).as_str()),
+        ("CLOUDSYNC_DESTINATIONS__AWS__URL", "hush"),
+    ]);
+    assert_eq!(
+        both,
+        format!("{start}CLOUDSYNC_DESTINATIONS__AWS__URL is set as well; unset one of the two")
     );
+    // What holds no secret has no file.
+    let other = said(&[("CLOUDSYNC_KAFKA__BROKERS_FILE", path(&secret).as_str())]);
+    assert!(other.contains("unknown field `brokers_file`"), "{other}");
 }

@@ -133,7 +133,9 @@ fn up(address: Option<SocketAddr>) {
 /// A bench that has gone away reads nothing more, and has closed stdin as well.
 fn answer(answer: &Answer) {
     match serde_json::to_string(answer) {
-        Ok(line) => say::data(format_args!("{line}\n")),
+        Ok(line) => {
+            say::data(format_args!("{line}\n"));
+        }
         Err(error) => tracing::error!(%error, "an answer cannot be written"),
     }
 }

@@ -1,0 +1,147 @@
+//! Examples at the end of each `--help`; a test parses every one of them.
+
+/// Of `cloudsync`.
+pub const TOP: &str = "\
+Examples:
+  cloudsync demo                     # real records through all of it, and a ledger at the end
+  cloudsync up                       # everything on this machine, until Ctrl-C
+  cloudsync send events.ndjson.gz --id-pointer /id
+  cloudsync send --help              # each command has examples of its own
+
+Exit codes: 0 done; 1 failed, or something was refused; 2 wrong usage or settings; 130 interrupted.
+The page of all settings: cloudsync config schema --toml";
+
+/// Of `cloudsync up`.
+pub const UP: &str = "\
+Examples:
+  cloudsync up
+  cloudsync up --data-dir /srv/cloudsync --listen 127.0.0.1:50052
+  cloudsync up --config cloudsync.toml --quiet";
+
+/// Of `cloudsync demo`.
+pub const DEMO: &str = "\
+Examples:
+  cloudsync demo
+  cloudsync demo --records 200000 --resend 0.2
+  cloudsync demo events.csv.gz --id-pointer /id --key-pointer /device
+  cloudsync demo --data-dir /tmp/proof
+  cloudsync demo --data-dir /tmp/proof --recount --output json";
+
+/// Of `cloudsync gateway`.
+pub const GATEWAY: &str = "\
+Examples:
+  cloudsync gateway --brokers kafka-1:9092,kafka-2:9092
+  cloudsync gateway --config /etc/cloudsync.toml --listen 0.0.0.0:50051 --insecure
+  CLOUDSYNC_KAFKA__BROKERS=kafka-1:9092 cloudsync gateway --log warn";
+
+/// Of `cloudsync consumer`.
+pub const CONSUMER: &str = "\
+Examples:
+  cloudsync consumer --destination aws --config /etc/cloudsync.toml
+  CLOUDSYNC_DESTINATIONS__AWS__URL=file:///srv/aws cloudsync consumer --destination aws
+  CLOUDSYNC_DESTINATIONS__AWS__URL_FILE=/run/secrets/aws cloudsync consumer --destination aws";
+
+/// Of `cloudsync send`.
+pub const SEND: &str = "\
+Examples:
+  cloudsync send events.ndjson --id-pointer /id --key-pointer /device
+  cloudsync send events.csv.gz --id-pointer /id --rejects refused.ndjson
+  cloudsync send events.ndjson --id-pointer /id --from-line 120001
+  zcat *.log.gz | cloudsync send - --format lines --quiet
+  cloudsync send events.json.zst --endpoint http://gateway:50051 --output json";
+
+/// Of `cloudsync topics ensure`.
+pub const TOPICS: &str = "\
+Examples:
+  cloudsync topics ensure --brokers kafka-1:9092
+  cloudsync topics ensure --config /etc/cloudsync.toml --replication 3";
+
+/// Of `cloudsync lag`.
+pub const LAG: &str = "\
+Examples:
+  cloudsync lag
+  cloudsync lag --partitions --group aws-sync-group
+  cloudsync lag --watch 5 --brokers kafka-1:9092
+  cloudsync lag --output json";
+
+/// Of `cloudsync bench`.
+pub const BENCH: &str = "\
+Examples:
+  cloudsync bench --seconds 60 --rounds 1
+  cloudsync bench --rate 100000 --plot bench.svg
+  cloudsync bench gateway --batch 256 --output json";
+
+/// Of `cloudsync config`.
+pub const CONFIG: &str = "\
+Examples:
+  cloudsync config check --config /etc/cloudsync.toml
+  cloudsync config print --up
+  cloudsync config schema > cloudsync.schema.json
+  cloudsync config schema --toml > cloudsync.toml";
+
+/// Of `cloudsync doctor`.
+pub const DOCTOR: &str = "\
+Examples:
+  cloudsync doctor --config /etc/cloudsync.toml
+  cloudsync doctor --up --data-dir /srv/cloudsync
+  cloudsync doctor --brokers kafka-1:9092 --output json";
+
+/// Of `cloudsync completions`.
+pub const COMPLETIONS: &str = "\
+Examples:
+  cloudsync completions bash > /etc/bash_completion.d/cloudsync
+  cloudsync completions zsh > ~/.zfunc/_cloudsync";
+
+#[cfg(test)]
+mod tests {
+    use crate::args::Cli;
+    use clap::{Command, CommandFactory, Parser};
+
+    /// The words of a line, as far as examples need a shell: no quotes, no expansion.
+    fn words(line: &str) -> Vec<&str> {
+        let command = line.split('|').next_back().unwrap_or_default();
+        let typed = command.split(" #").next().unwrap_or_default();
+        let typed = typed.split('>').next().unwrap_or_default();
+        let words = typed.split_whitespace();
+        words
+            .skip_while(|word| word.starts_with("CLOUDSYNC_"))
+            .collect()
+    }
+
+    fn check(command: &Command, path: &str, seen: &mut usize) {
+        let help = command.get_after_help().map(ToString::to_string);
+        let help = help.unwrap_or_else(|| panic!("{path} has no examples"));
+        let examples = help.lines().filter(|line| line.starts_with("  "));
+        let mut own = 0;
+        for line in examples {
+            if let Err(error) = Cli::try_parse_from(words(line)) {
+                let helps = error.kind() == clap::error::ErrorKind::DisplayHelp;
+                assert!(helps, "{path}: {line}: {error}");
+            }
+            own += 1;
+        }
+        assert!(own >= 2, "{path} has {own} examples");
+        *seen += own;
+    }
+
+    #[test]
+    fn every_example_is_a_command_that_there_is() {
+        let cli = Cli::command();
+        let mut seen = 0;
+        check(&cli, "cloudsync", &mut seen);
+        for command in cli.get_subcommands() {
+            check(command, command.get_name(), &mut seen);
+        }
+        assert!(seen > 25, "{seen}");
+    }
+
+    #[test]
+    fn examples_fit_on_a_screen() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().unwrap().to_string();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 100, "{line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Where records end, and what is known of those that came before: destinations and dedupe.
+
+use super::Finding;
+use crate::failure::chain;
+use crate::settings::Settings;
+use crate::settings::sizes;
+use cloudsync_consumers::DestinationSettings;
+use cloudsync_consumers::sink::{self, Looked};
+use cloudsync_runtime::redact;
+
+pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if settings.destinations.is_empty() {
+        let text =
+            "none is set, so nothing is delivered; add [destinations.NAME] with url and group";
+        findings.push(Finding::warn("destinations", text));
+    }
+    for (name, destination) in &settings.destinations {
+        findings.push(examine_destination(name, destination).await);
+    }
+    findings.push(dedupe(settings));
+    findings
+}
+
+async fn examine_destination(name: &str, destination: &DestinationSettings) -> Finding {
+    let check = format!("destination {name}");
+    if destination.url.is_empty() {
+        return Finding::fail(
+            check,
+            format_args!(
+                "destinations.{name}.url is not set; this build has {}",
+                sink::SCHEMES
+            ),
+        );
+    }
+    let url = redact::url(&destination.url);
+    match sink::look(&destination.url, name, destination.mode).await {
+        Ok(Looked::Proven) => Finding::ok(
+            check,
+            format_args!("{url} refuses a second create of the same name"),
+        ),
+        Ok(Looked::NotThere(_)) => Finding::ok(
+            check,
+            format_args!("{url} is not there yet; it is made at start"),
+        ),
+        Ok(Looked::Forgets) => Finding::warn(check, format_args!("{url} keeps nothing")),
+        Err(error) => Finding::fail(check, chain(&error)),
+    }
+}
+
+fn dedupe(settings: &Settings) -> Finding {
+    if let Err(error) = cloudsync_dedupe::open(&settings.dedupe, "doctor") {
+        return Finding::fail("dedupe", error);
+    }
+    match sizes::short_window(settings) {
+        Some(why) => Finding::warn("dedupe", why),
+        None => Finding::ok("dedupe", redact::url(&settings.dedupe.url)),
+    }
+}

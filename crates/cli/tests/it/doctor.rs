@@ -1,0 +1,152 @@
+//! `doctor`: before anything runs, beside a running `up`, and with something broken.
+
+use crate::support::{cloudsync, code, json, run, stderr, text, tree};
+use crate::up::Up;
+use serde_json::Value;
+use std::net::TcpListener;
+use std::process::Output;
+
+/// The state and the detail of `check`.
+fn of<'a>(report: &'a Value, check: &str) -> (&'a str, &'a str) {
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    let found = checks.find(|it| it["check"] == check);
+    let found = found.unwrap_or_else(|| panic!("no {check} in {report}"));
+    (
+        found["state"].as_str().unwrap(),
+        found["detail"].as_str().unwrap(),
+    )
+}
+
+fn doctor(args: &[&str]) -> Output {
+    run(&[&["doctor", "--output", "json"][..], args].concat())
+}
+
+#[test]
+fn before_anything_runs_it_says_what_will_be_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let free = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let up = ["--up", "--data-dir", text(&data)];
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let nobody = nobody.unwrap().to_string();
+    let before = doctor(&[&up[..], &free, &["--log-listen", &nobody]].concat());
+    assert_eq!(code(&before), 0, "{}", stderr(&before));
+    let report = json(&before);
+    assert_eq!(of(&report, "settings").0, "ok");
+    assert!(
+        of(&report, "kafka").1.contains("`cloudsync up` starts it"),
+        "{report}"
+    );
+    assert!(
+        of(&report, "destination aws").1.contains("made at start"),
+        "{report}"
+    );
+    assert!(
+        of(&report, "dedupe").1.contains("kafka.retention = 7d"),
+        "{report}"
+    );
+    assert!(!data.exists(), "a look makes nothing");
+}
+
+#[test]
+fn it_looks_at_a_running_up_and_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let up = ["--up", "--data-dir", text(&data)];
+    let running = Up::start(&data);
+    let (log, gateway) = (running.address("✔ log"), running.address("✔ gateway"));
+    let before = tree(&data.join("aws"));
+    let addresses = ["--log-listen", &log, "--listen", &gateway];
+    let addresses = [&up[..], &addresses, &["--admin-listen", "127.0.0.1:0"]].concat();
+    let beside = doctor(&addresses);
+    assert_eq!(code(&beside), 0, "{}", stderr(&beside));
+    let report = json(&beside);
+    assert!(
+        of(&report, "kafka").1.contains("answers: cluster "),
+        "{report}"
+    );
+    assert!(
+        of(&report, "topic data-topic")
+            .1
+            .starts_with("12 partitions"),
+        "{report}"
+    );
+    assert!(
+        of(&report, "topic data-topic-dlq")
+            .1
+            .starts_with("4 partitions"),
+        "{report}"
+    );
+    let destination = of(&report, "destination aws");
+    assert!(
+        destination.1.contains("refuses a second create"),
+        "{report}"
+    );
+    if cfg!(target_os = "linux") {
+        assert!(
+            of(&report, "port gateway").1.contains("used by cloudsync"),
+            "{report}"
+        );
+    }
+    assert_eq!(tree(&data.join("aws")), before, "the probe is gone");
+
+    // The same as lines, a line a check.
+    let lines = run(&[&["doctor"][..], &addresses].concat());
+    let lines = String::from_utf8(lines.stdout).unwrap();
+    assert_eq!(
+        lines.lines().count(),
+        report["checks"].as_array().unwrap().len()
+    );
+    assert!(lines.starts_with("ok    settings "), "{lines}");
+}
+
+#[test]
+fn what_is_broken_fails_with_the_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let running = Up::start(&data);
+    let log = running.address("✔ log");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let other = data.join("aws");
+    let output = cloudsync()
+        .args(["doctor", "--output", "json", "--brokers", &log])
+        .args(["--listen", &taken, "--admin-listen", "127.0.0.1:0"])
+        .env("CLOUDSYNC_KAFKA__TOPIC", "another-topic")
+        .env("CLOUDSYNC_KAFKA__DLQ_PARTITIONS", "40")
+        .env(
+            "CLOUDSYNC_DESTINATIONS__GCP__URL",
+            format!("file://{}", text(&other)),
+        )
+        .env("CLOUDSYNC_DESTINATIONS__GCP__GROUP", "gcp")
+        .env("CLOUDSYNC_DESTINATIONS__AZURE__URL", "ftp://u:hush@h/x")
+        .env("CLOUDSYNC_DEDUPE__URL", "redis://u:hush@h")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    let report = json(&output);
+    assert_eq!(report["ok"], false);
+    for (check, wanted) in [
+        ("topic another-topic", "`cloudsync topics ensure`"),
+        (
+            "topic data-topic-dlq",
+            "has 4 partitions, and the settings say 40",
+        ),
+        ("port gateway", "choose another port with --listen"),
+        ("destination gcp", "belongs to another destination"),
+        ("destination aws", "destinations.aws.url is not set"),
+        ("destination azure", "ftp://u:***@h/x"),
+        ("dedupe", "has the scheme \"redis\""),
+    ] {
+        let (state, detail) = of(&report, check);
+        assert_eq!(state, "fail", "{check}: {detail}");
+        assert!(detail.contains(wanted), "{check}: {detail}");
+    }
+    assert!(!report.to_string().contains("hush"), "{report}");
+    let wrong = cloudsync()
+        .arg("doctor")
+        .env("CLOUDSYNC_KAFKA__PARTITIONS", "0")
+        .output()
+        .unwrap();
+    assert_eq!(code(&wrong), 2, "{}", stderr(&wrong));
+}
