@@ -173,7 +173,9 @@ impl Rows {
     /// Passes over empty lines; whether a row begins behind them.
     fn begin(&mut self) -> bool {
         if !self.begun {
-            if UTF8_BOM.starts_with(&self.buffer) && !self.finished {
+            let may_be_mark =
+                self.buffer.len() < UTF8_BOM.len() && UTF8_BOM.starts_with(&self.buffer);
+            if may_be_mark && !self.finished {
                 return false;
             }
             self.begun = true;
@@ -360,6 +362,7 @@ mod tests {
             ]
         );
         assert_eq!(plain(""), []);
+        assert_eq!(plain("\u{feff}"), []);
         assert_eq!(plain("a,b\n"), []);
     }
 
