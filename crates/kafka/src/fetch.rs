@@ -45,22 +45,22 @@ fn fetch(
 ) -> Result<u64, KafkaError> {
     let reader = client::asker(settings, GROUP)?;
     assign(&reader, settings, topic)?;
-    let (mut read, mut last) = (0u64, Instant::now());
+    let (mut read, mut last) = (0u64, (0u64, Instant::now()));
     while read < records {
         match reader.poll(POLL) {
             Some(Ok(message)) => {
                 visit(message.payload().unwrap_or_default());
                 read += 1;
-                // The clock is asked once in a while only: it would be part of the cost.
-                if read.is_multiple_of(1_024) {
-                    last = Instant::now();
-                }
                 continue;
             }
             Some(Err(error)) => tracing::debug!(%error, topic, "fetching"),
             None => {}
         }
-        if last.elapsed() > STALLED {
+        // The clock is asked only when nothing came: it would be part of the cost.
+        if read > last.0 {
+            last = (read, Instant::now());
+        }
+        if last.1.elapsed() > STALLED {
             let what = format!("{topic}: {read} of {records} records, then nothing for 30 s");
             return Err(KafkaError::Unavailable {
                 brokers: settings.brokers.clone(),

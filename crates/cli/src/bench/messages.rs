@@ -135,6 +135,8 @@ pub(crate) struct Sent {
     pub(crate) resent: u64,
     /// Refused or failed for good.
     pub(crate) refused: u64,
+    /// Due before the end, and never sent: the rate is more than was carried.
+    pub(crate) unsent: u64,
     /// Sent once more by the client itself.
     pub(crate) retried: u64,
     /// Duplicates that the gateway recognised.
@@ -279,6 +281,7 @@ impl Sent {
         self.acked += more.acked;
         self.resent += more.resent;
         self.refused += more.refused;
+        self.unsent += more.unsent;
         self.retried += more.retried;
         self.duplicates += more.duplicates;
         self.ids = self.ids.with(more.ids);

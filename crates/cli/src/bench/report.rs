@@ -37,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) resent: u64,
     pub(crate) duplicates_at_gateway: u64,
     pub(crate) refused: u64,
+    /// Due at the rate that was asked for, and never sent.
+    pub(crate) unsent: u64,
     /// Sent once more by the client itself.
     pub(crate) retried: u64,
     pub(crate) arrived: Vec<ArrivedReport>,
@@ -138,6 +140,7 @@ impl Report {
             resent: figures.sent.resent,
             duplicates_at_gateway: figures.sent.duplicates,
             refused: figures.sent.refused,
+            unsent: figures.sent.unsent,
             retried: figures.sent.retried,
             arrived,
             complaints: Vec::new(),
@@ -173,6 +176,13 @@ fn complaints(report: &Report, figures: &Figures) -> Vec<String> {
     if report.refused > 0 {
         let first = figures.sent.complaint.as_deref().unwrap_or_default();
         complaints.push(format!("{} records were refused: {first}", report.refused));
+    }
+    if report.unsent > 0 {
+        complaints.push(format!(
+            "{} records were due and never sent: this machine does not carry that rate, and the \
+             times leave them out",
+            report.unsent
+        ));
     }
     let sent = &figures.sent;
     let again = sent.resent - sent.duplicates.min(sent.resent);

@@ -5,16 +5,17 @@
 //! its first failure.
 
 use super::Shared;
+use super::stream::SILENT;
 use super::turn::Turn;
 use crate::bench::messages::Sent;
 use crate::bench::records::{Made, Maker};
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Most bytes of an answer.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -43,7 +44,8 @@ pub(super) async fn send(
     while let Some(due) = turn.wait(number).await {
         number += 1;
         let made = maker.next();
-        match connection.post(&made).await {
+        let posted = timeout(SILENT, connection.post(&made)).await;
+        match posted.unwrap_or_else(|_| Err(anyhow!("no answer in {SILENT:?}"))) {
             Ok(()) => {
                 sent.acked(made.identity(), false);
                 let now = Instant::now();
@@ -55,6 +57,7 @@ pub(super) async fn send(
             }
         }
     }
+    sent.unsent = turn.unsent(number);
     Ok(sent)
 }
 

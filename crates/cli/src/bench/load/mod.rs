@@ -52,7 +52,7 @@ pub(crate) async fn run(
     let mut sending = Vec::with_capacity(senders);
     for number in 0..senders {
         let maker = Maker::new(stock, id, number);
-        let turn = Turn::new(pace, number, run.most_records / senders as u64);
+        let turn = Turn::new(pace, number, (run.most_records / senders as u64).max(1));
         let shared = Arc::clone(&shared);
         sending.push(match (job.way, clients.get(number / CALLS)) {
             (Way::Unary, Some(client)) => {

@@ -8,7 +8,7 @@ use super::turn::Turn;
 use crate::bench::messages::{LoadJob, Run, Sent};
 use crate::bench::records::Maker;
 use crate::demo::resend::Resend;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use cloudsync::client::{RecordSender, Verdict, Verdicts};
 use cloudsync::identity::Id16;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A gateway that is silent for so long is down.
-const SILENT: Duration = Duration::from_secs(20);
+pub(super) const SILENT: Duration = Duration::from_secs(20);
 
 /// Records without a verdict, by their sequence numbers.
 #[derive(Default)]
@@ -94,8 +94,11 @@ pub(super) async fn send(
     }
     sender.finish();
     // The verdicts know best why a stream has ended.
-    let sent = taking.await.context("the verdicts' task panicked")??;
+    let mut sent = taking.await.context("the verdicts' task panicked")??;
     given?;
+    let left = pending.lock().waiting.len();
+    ensure!(left == 0, "{left} records were given to the client and got no verdict");
+    sent.unsent = turn.unsent(number);
     Ok(sent)
 }
 

@@ -71,6 +71,16 @@ impl Turn {
         Some(due)
     }
 
+    /// How many records from `number` on were due before the end, and cannot be sent any more.
+    pub(super) fn unsent(&self, number: u64) -> u64 {
+        let Some(rate) = self.pace.rate else {
+            return 0;
+        };
+        let seconds = (self.pace.until - self.pace.began).as_secs_f64();
+        let due = (seconds.mul_add(rate, -self.sender) / self.pace.senders).ceil();
+        (due as u64).min(self.most).saturating_sub(number)
+    }
+
     /// When record `number` of this sender is due, if there is a schedule.
     fn due(&self, number: u64) -> Option<Instant> {
         let rate = self.pace.rate?;
@@ -115,8 +125,14 @@ mod tests {
         }
         turn.wait(6).await.unwrap();
         assert!(Instant::now() > held_up);
+        assert_eq!(turn.unsent(6), 4);
         assert_eq!(turn.wait(10).await, None);
-        let free = Turn::new(Pace::new(began, 1.0, None, 1), 0, 3);
+        assert_eq!(turn.unsent(10), 0);
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(turn.wait(7).await, None, "it is too late for it");
+        assert_eq!(turn.unsent(7), 3);
+        let free = Turn::new(Pace::new(Instant::now(), 1.0, None, 1), 0, 3);
+        assert_eq!(free.unsent(0), 0);
         assert!(free.wait(2).await.is_some() && free.wait(3).await.is_none());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(free.wait(0).await, None);

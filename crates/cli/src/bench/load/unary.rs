@@ -57,5 +57,6 @@ pub(super) async fn send(
             }
         }
     }
+    sent.unsent = turn.unsent(number);
     Ok(sent)
 }

@@ -1,8 +1,8 @@
-//! The floor of the kinds that send: what the same records cost with only the libraries below us.
+//! The floor of the kinds that send: what the same records cost with as little as there can be.
 //!
 //! In: how many records ours has just carried. Out: as many as half of them, carried by the floor,
 //! at the same rate if there is one.
-//! `gateway`: the gateway's producer alone. `pipeline`: that, and two bare readers. `unary` and
+//! `gateway`: the gateway's own producer (ours, over librdkafka) alone. `pipeline`: that, and two bare readers. `unary` and
 //! `http`: a server that answers at once, and the same clients.
 
 use super::Round;
@@ -11,6 +11,7 @@ use crate::args::BenchKind;
 use crate::bench::costs::{Costs, Meter};
 use crate::bench::crew::Role;
 use crate::bench::messages::{Done, Question, Run};
+use anyhow::bail;
 use tokio::time::Instant;
 
 /// The processes of the floor.
@@ -89,6 +90,11 @@ impl Floor {
                 let meter = Meter::begin(&[&*server, &*load])?;
                 let report = load.run(run, world.plan.patience()).await?;
                 meter.end(&[&*server, &*load], costs)?;
+                let sent = &report.sent;
+                if sent.refused + sent.unsent > 0 {
+                    let why = sent.complaint.as_deref().unwrap_or("it is too slow for the rate");
+                    bail!("the floor is no floor: {why}");
+                }
                 round.floor_records = report.sent.acked;
                 round.floor_seconds = report.seconds;
                 Ok(())
