@@ -9,13 +9,16 @@ use crate::chain::{ChainName, Fault};
 use crate::deliver::Backoff;
 use crate::health::Health;
 use cloudsync_kafka::{DeadLetter, DeadLetterProducer, Position};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// Records in one produce.
 const BATCH: usize = 256;
+/// Pause between two lines that say that records were set aside.
+const TELL: Duration = Duration::from_secs(1);
 
 /// The way of one destination's records into the dead-letter topic.
 #[derive(Clone, Debug)]
@@ -23,6 +26,15 @@ pub struct DeadLetters {
     producer: DeadLetterProducer,
     health: Health,
     group: String,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What the log of this process says of dead letters: however many there are, a line a second.
+#[derive(Debug, Default)]
+struct Told {
+    last: Option<Instant>,
+    /// Set aside since then.
+    records: usize,
 }
 
 // === impl DeadLetters ===
@@ -35,6 +47,7 @@ impl DeadLetters {
             producer,
             health,
             group: group.to_owned(),
+            told: Arc::default(),
         }
     }
 
@@ -46,8 +59,8 @@ impl DeadLetters {
         faults: &[Fault],
         give_up: &CancellationToken,
     ) -> bool {
-        for faults in faults.chunks(BATCH) {
-            let mut left: Vec<_> = faults
+        for chunk in faults.chunks(BATCH) {
+            let mut left: Vec<_> = chunk
                 .iter()
                 .map(|fault| self.letter(chain, fault))
                 .collect();
@@ -67,8 +80,34 @@ impl DeadLetters {
                     () = give_up.cancelled() => return false,
                 }
             }
+            self.tell(chain, chunk);
         }
         true
+    }
+
+    /// Says in the log that records were set aside, and which is the first of them.
+    fn tell(&self, chain: &ChainName, faults: &[Fault]) {
+        let Some(first) = faults.first() else {
+            return;
+        };
+        let mut told = self.told.lock();
+        told.records += faults.len();
+        if told.last.is_some_and(|last| last.elapsed() < TELL) {
+            return;
+        }
+        tracing::warn!(
+            destination = self.health.name(),
+            records = told.records,
+            partition = chain.partition,
+            offset = first.record.offset,
+            reason = ?first.reason,
+            why = %first.detail,
+            "set aside as dead letters, not delivered"
+        );
+        *told = Told {
+            last: Some(Instant::now()),
+            records: 0,
+        };
     }
 
     /// Produces `letters`; out: those that the log has not acknowledged, and why it never will, if

@@ -28,6 +28,7 @@ pub(crate) struct Admission {
     bytes: Limit,
     streams: Limit,
     bodies: Limit,
+    uploads: Limit,
     shutdown: Shutdown,
 }
 
@@ -73,6 +74,7 @@ impl Admission {
             bytes: Limit::new("max_in_flight_bytes", settings.max_in_flight_bytes),
             streams: Limit::new("max_streams", settings.max_streams),
             bodies: Limit::new("max_in_flight_bytes", settings.max_in_flight_bytes),
+            uploads: Limit::new("max_in_flight_bytes", settings.max_in_flight_bytes),
             shutdown,
         }
     }
@@ -121,6 +123,18 @@ impl Admission {
             limit: self.bodies.clone(),
             held: None,
         }
+    }
+
+    /// The share of an upload that holds up to `bytes` while it is open: what of it is not admitted
+    /// yet, and what unpacking takes. Uploads together hold as much again as records; they have
+    /// their own part, since they may last.
+    pub(crate) fn upload_now(&self, bytes: usize) -> Result<BodyShare, Refusal> {
+        let mut share = BodyShare {
+            limit: self.uploads.clone(),
+            held: None,
+        };
+        share.grow(bytes)?;
+        Ok(share)
     }
 
     /// Records between admission and answer.

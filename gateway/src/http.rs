@@ -27,6 +27,7 @@ mod session;
 mod answer;
 mod openapi;
 
+use crate::admit::{BodyShare, draining};
 use crate::pipeline::Pipeline;
 use crate::settings::GatewaySettings;
 use answer::many;
@@ -112,7 +113,7 @@ async fn datasync(State(context): State<Context>, request: Request) -> Response 
         Ok((Kind::Document, parameters)) => {
             document(&context, &head.headers, parameters, &mut upload).await
         }
-        Ok((Kind::Lines, parameters)) => match context.pipeline.admission.stream_now() {
+        Ok((Kind::Lines, parameters)) => match share_of_lines(&context, &parameters, &upload) {
             Ok(share) => return lines(&context, &head.headers, parameters, upload, share).await,
             Err(refusal) => Err(refusal),
         },
@@ -135,6 +136,18 @@ fn prepare(head: &Parts, upload: &mut Upload) -> Result<(Kind, Parameters), Refu
     Ok((kind, parameters))
 }
 
+/// What an upload of lines holds while it is open.
+fn share_of_lines(
+    context: &Context,
+    parameters: &Parameters,
+    upload: &Upload,
+) -> Result<(OwnedSemaphorePermit, BodyShare), Refusal> {
+    parameters.are_for_many()?;
+    let admission = &context.pipeline.admission;
+    let bytes = Feed::line_bytes(context.limits.record) + upload.decoder_bytes();
+    Ok((admission.stream_now()?, admission.upload_now(bytes)?))
+}
+
 async fn document(
     context: &Context,
     headers: &HeaderMap,
@@ -143,7 +156,10 @@ async fn document(
 ) -> Result<Response, Refusal> {
     let pipeline = &context.pipeline;
     let mut memory = pipeline.admission.body();
-    let body = upload.whole(&mut memory).await?;
+    let body = tokio::select! {
+        body = upload.whole(&mut memory) => body?,
+        () = pipeline.shutdown.draining() => return Err(draining()),
+    };
     match json::document(&body)? {
         Document::Value(value) => {
             let is_string = json::is_string(&value);
@@ -151,6 +167,7 @@ async fn document(
             Ok(answer::accepted(headers, is_string, &stored))
         }
         Document::List(elements) => {
+            parameters.are_for_many()?;
             let _share = pipeline.admission.stream_now()?;
             let mut report = Report::of_all();
             let feed = Feed::list(parameters, elements);
@@ -166,7 +183,7 @@ async fn lines(
     headers: &HeaderMap,
     parameters: Parameters,
     upload: Upload,
-    share: OwnedSemaphorePermit,
+    share: (OwnedSemaphorePermit, BodyShare),
 ) -> Response {
     let pipeline = Arc::clone(&context.pipeline);
     let feed = Feed::lines(parameters, upload, context.limits.record);

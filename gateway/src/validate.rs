@@ -266,7 +266,8 @@ fn check_attributes(view: &RecordView<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn longest(field: &'static str, bytes: usize, limit: usize) -> Result<(), Refusal> {
+/// Refuses a field of more bytes than `limit`.
+pub(crate) fn longest(field: &'static str, bytes: usize, limit: usize) -> Result<(), Refusal> {
     if bytes <= limit {
         return Ok(());
     }

@@ -154,7 +154,11 @@ async fn create(
         Some(Err((_, code))) => {
             let hint = match code {
                 RDKafkaErrorCode::InvalidReplicationFactor => {
-                    format!(" (kafka.replication = {})", settings.replication)
+                    let copies = settings.replication;
+                    format!(
+                        " (kafka.replication = {copies}; it cannot be more than there are \
+                         brokers: --replication 1 for a single one)"
+                    )
                 }
                 _ => String::new(),
             };

@@ -5,7 +5,7 @@
 //! what is too large is refused before it is held; a client whose body is refused gets to read
 //! why.
 
-use super::decode::Decoder;
+use super::decode::{Decoder, ZSTD_BYTES};
 use super::json;
 use super::media::{Encoding, NDJSON};
 use crate::admit::BodyShare;
@@ -66,6 +66,14 @@ impl Upload {
     pub(super) fn unpack(&mut self, encoding: Encoding) -> Result<(), Refusal> {
         self.decoder = Decoder::of(encoding)?;
         Ok(())
+    }
+
+    /// What its decoder may hold.
+    pub(super) fn decoder_bytes(&self) -> usize {
+        match self.decoder {
+            Decoder::Zstd(_) => ZSTD_BYTES,
+            _ => 0,
+        }
     }
 
     /// The longest that the next line may take.

@@ -16,6 +16,8 @@ use zstd::stream::raw::{self, DParameter, InBuffer, Operation, OutBuffer};
 const STEP: usize = 32 * 1024;
 /// The largest window of zstd, as a power of two.
 const WINDOW_LOG: u32 = 23;
+/// What a decoder of zstd may hold: its window, and what stands around it.
+pub(super) const ZSTD_BYTES: usize = (1 << WINDOW_LOG) + (256 << 10);
 
 /// Unpacks one body.
 pub(super) enum Decoder {

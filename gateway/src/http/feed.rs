@@ -10,7 +10,8 @@ use super::body::{Upload, too_slow};
 use super::json;
 use super::lines::{Line, Lines};
 use super::parameters::Parameters;
-use crate::admit::{Admission, Submission};
+use crate::admit::{Submission, draining};
+use crate::pipeline::Pipeline;
 use crate::validate::too_large;
 use bytes::Bytes;
 use cloudsync::reason::Refusal;
@@ -59,13 +60,21 @@ struct Chunk {
     bytes: usize,
 }
 
-/// The records of `feed`, admitted one submission after the other; or at last, why it broke off.
+/// The records of `feed`, admitted one submission after the other; or at last, why it broke off,
+/// also because the gateway drains.
 pub(super) fn submissions(
     feed: Feed,
-    admission: &Admission,
+    pipeline: &Pipeline,
 ) -> impl Stream<Item = Result<(Places, Submission), Refusal>> {
     unfold(feed, move |mut feed| async move {
-        let chunk = feed.next_chunk().await;
+        let chunk = tokio::select! {
+            biased;
+            () = pipeline.shutdown.draining() => {
+                feed.end = Some(Some(draining()));
+                Chunk::default()
+            }
+            chunk = feed.next_chunk() => chunk,
+        };
         if chunk.records.is_empty() {
             let refusal = feed.end.replace(None)??;
             feed.discard(&refusal).await;
@@ -77,7 +86,7 @@ pub(super) fn submissions(
             malformed,
             ..
         } = chunk;
-        let admitted = admission.records_in_turn(records, malformed).await;
+        let admitted = pipeline.admission.records_in_turn(records, malformed).await;
         Some((admitted.map(|submission| (places, submission)), feed))
     })
 }
@@ -98,6 +107,12 @@ impl Feed {
             limit,
         };
         Self::of(parameters, lines)
+    }
+
+    /// What an upload of lines of at most `limit` bytes each may hold that is not admitted yet: a
+    /// submission, which its last line may pass, a line, and a piece.
+    pub(super) fn line_bytes(limit: usize) -> usize {
+        CHUNK_BYTES + 2 * limit + (64 << 10)
     }
 
     fn of(parameters: Parameters, source: Source) -> Self {

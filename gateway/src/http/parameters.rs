@@ -9,8 +9,10 @@
 
 use super::json;
 use super::media;
+use crate::validate::longest;
 use axum::http::HeaderMap;
 use bytes::Bytes;
+use cloudsync::limits::{MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES};
 use cloudsync::reason::Refusal;
 use cloudsync::{ErrorReason, SyncRecord};
 use prost::Message;
@@ -20,6 +22,10 @@ const KNOWN: &str = "key, key-pointer, id-pointer";
 
 /// Most steps of a pointer: each one reads the value once.
 const MAX_STEPS: usize = 32;
+/// Longest pointer, in bytes: refusals name it, each.
+const MAX_POINTER_BYTES: usize = 512;
+/// What `/` and any number take behind an id, in bytes.
+const PLACE_BYTES: usize = 21;
 /// The header that carries the request id.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -53,6 +59,7 @@ impl Source {
     }
 
     fn pointer(name: &'static str, pointer: String) -> Result<Self, Refusal> {
+        longest(name, pointer.len(), MAX_POINTER_BYTES)?;
         if pointer.matches('/').count() > MAX_STEPS {
             let text = format!("the pointer has more than {MAX_STEPS} steps; point less deep");
             return Err(refused(name, text));
@@ -89,6 +96,7 @@ impl Parameters {
                 let text = "the id is empty; send one or leave the header out".to_owned();
                 return Err(refused(IDEMPOTENCY_KEY, text));
             }
+            longest("record.request_id", id.len(), MAX_REQUEST_ID_BYTES)?;
             let given = Source::Given(id.to_owned());
             let id = &mut parameters.request_id;
             id.set(given, IDEMPOTENCY_KEY, "the request id")?;
@@ -113,7 +121,10 @@ impl Parameters {
                 "key-pointer",
                 "the key",
             ),
-            "key" => key.set(Source::Given(value), "key", "the key"),
+            "key" => {
+                longest("record.key", value.len(), MAX_KEY_BYTES)?;
+                key.set(Source::Given(value), "key", "the key")
+            }
             _ => {
                 let text = format!("the parameter {name:?} does not exist; there are: {KNOWN}");
                 Err(Refusal::permanent(ErrorReason::MalformedRecord, text))
@@ -121,10 +132,33 @@ impl Parameters {
         }
     }
 
+    /// Whether the id leaves room for the number of each of many records: none is to be refused for
+    /// its place, when those before it are durable already.
+    pub(super) fn are_for_many(&self) -> Result<(), Refusal> {
+        match &self.request_id {
+            Source::Given(id) => longest(
+                IDEMPOTENCY_KEY,
+                id.len(),
+                MAX_REQUEST_ID_BYTES - PLACE_BYTES,
+            ),
+            Source::Nowhere | Source::Pointer(_) => Ok(()),
+        }
+    }
+
     /// `value` as an encoded record; `place`: which of many, from 0.
     pub(super) fn record(&self, value: Bytes, place: Option<u64>) -> Result<Bytes, Refusal> {
         let request_id = match (&self.request_id, place) {
             (Source::Given(id), Some(place)) => format!("{id}/{place}"),
+            (source @ Source::Pointer(_), _) => {
+                let id = source.of(&value, "record.request_id")?;
+                if id.is_empty() {
+                    // An id would be made, and another one when the same is sent again.
+                    let text = "the text that id-pointer points at is empty; send an id there";
+                    let reason = ErrorReason::RequestIdMissing;
+                    return Err(Refusal::of_field(reason, "record.request_id", text));
+                }
+                id
+            }
             (source, _) => source.of(&value, "record.request_id")?,
         };
         let record = SyncRecord {
@@ -238,6 +272,20 @@ mod tests {
                 .contains("there are: key")
         );
         assert!(of("", &["\"\""]).unwrap_err().contains("empty"));
+        let long = format!("id-pointer=/{}", "a".repeat(512));
+        assert!(of(&long, &[]).unwrap_err().contains("the limit is 512"));
+        assert!(
+            of("", &[&"a".repeat(129)])
+                .unwrap_err()
+                .contains("the limit is 128")
+        );
+        assert!(of("", &[&"a".repeat(128)]).unwrap().are_for_many().is_err());
+        assert!(of("", &[&"a".repeat(107)]).unwrap().are_for_many().is_ok());
+        let empty = of("id-pointer=/id", &[]).unwrap();
+        let refused = empty
+            .record(Bytes::from_static(b"{\"id\":\"\"}"), None)
+            .unwrap_err();
+        assert_eq!(refused.reason, ErrorReason::RequestIdMissing);
         assert!(
             of("id-pointer=id", &[])
                 .unwrap_err()

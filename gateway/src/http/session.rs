@@ -4,7 +4,7 @@
 //! the order of the request. Promises: submissions reach the log in that order; the counts cover
 //! every record that was handed to the log, also when the upload breaks off or the gateway
 //! drains; a report keeps a bounded number of verdicts; a client that does not read its verdicts
-//! holds back its own upload, and for no longer than [`UNREAD_LIMIT`].
+//! holds back its own upload and nothing else, and for no longer than [`UNREAD_LIMIT`].
 
 use super::answer::many;
 use super::feed::{Feed, Places, submissions};
@@ -16,10 +16,11 @@ use cloudsync::ErrorReason;
 use cloudsync::reason::Refusal;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Submissions that a request may have unanswered.
 const UNANSWERED: usize = 64;
@@ -27,6 +28,8 @@ const UNANSWERED: usize = 64;
 const NAMED_REFUSALS: usize = 100;
 /// How long a client may leave verdicts unread before its upload ends.
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
+/// How long the last line waits for a client to read it.
+const LAST_LINE: Duration = Duration::from_secs(5);
 
 /// What became of the records of one request.
 #[derive(Debug)]
@@ -58,7 +61,18 @@ enum Keep {
     All,
     FirstRefused,
     /// They are told at once.
-    None(Sender<Bytes>),
+    None(Telling),
+}
+
+/// Verdicts on their way to the client.
+#[derive(Debug)]
+struct Telling {
+    to: Sender<Bytes>,
+    /// As lines; no more than what [`UNANSWERED`] submissions come to.
+    untold: VecDeque<Bytes>,
+    unread_since: Instant,
+    /// Nobody reads any more: the rest is counted, and not told.
+    given_up: bool,
 }
 
 /// Takes `feed` to its end; returns why it ended before, if it did.
@@ -67,28 +81,32 @@ pub(super) async fn run(
     feed: Feed,
     report: &mut Report,
 ) -> Option<Refusal> {
-    let mut submissions = std::pin::pin!(submissions(feed, &pipeline.admission));
+    let mut submissions = std::pin::pin!(submissions(feed, pipeline));
     let mut in_flight = FuturesOrdered::new();
     let mut end = None;
-    while end.is_none() || !in_flight.is_empty() {
+    while end.is_none() || !in_flight.is_empty() || report.has_untold() {
+        let reading = end.is_none() && in_flight.len() < UNANSWERED && !report.has_untold();
         tokio::select! {
             biased;
-            Some((places, verdicts)) = in_flight.next() => {
-                if !report.take(places, verdicts).await {
-                    return Some(unread());
+            // Always polled: what is answered gives its share of the limits back.
+            Some((places, verdicts)) = in_flight.next() => report.take(places, verdicts),
+            heard = report.tell(), if report.has_untold() => {
+                if !heard {
+                    end = Some(Some(unread()));
                 }
             }
-            read = submissions.next(), if end.is_none() && in_flight.len() < UNANSWERED => {
-                match read {
-                    None => end = Some(None),
-                    Some(Err(refusal)) => end = Some(Some(refusal)),
-                    Some(Ok((places, submission))) => {
-                        let verdicts = pipeline.submit_each(submission);
-                        in_flight.push_back(async move { (places, verdicts.await) });
-                    }
+            read = submissions.next(), if reading => match read {
+                None => end = Some(None),
+                Some(Err(refusal)) => end = Some(Some(refusal)),
+                Some(Ok((places, submission))) => {
+                    let verdicts = pipeline.submit_each(submission);
+                    in_flight.push_back(async move { (places, verdicts.await) });
                 }
+            },
+            // While it reads, the feed itself looks, since it has the upload to care for.
+            () = pipeline.shutdown.draining(), if end.is_none() && !reading => {
+                end = Some(Some(draining()));
             }
-            () = pipeline.shutdown.draining(), if end.is_none() => end = Some(Some(draining())),
         }
     }
     end.flatten()
@@ -116,7 +134,12 @@ impl Report {
 
     /// Tells each verdict to `verdicts`, as a line.
     pub(super) fn telling(verdicts: Sender<Bytes>) -> Self {
-        Self::keeping(Keep::None(verdicts))
+        Self::keeping(Keep::None(Telling {
+            to: verdicts,
+            untold: VecDeque::new(),
+            unread_since: Instant::now(),
+            given_up: false,
+        }))
     }
 
     fn keeping(keep: Keep) -> Self {
@@ -129,8 +152,8 @@ impl Report {
         }
     }
 
-    /// Takes the verdicts on one submission. Whether anybody wants to hear more.
-    async fn take(&mut self, places: Places, verdicts: Vec<Verdict>) -> bool {
+    /// Takes the verdicts on one submission.
+    fn take(&mut self, places: Places, verdicts: Vec<Verdict>) {
         let mut told = Vec::with_capacity(verdicts.len());
         let mut lines = places.lines.into_iter();
         for (index, verdict) in (places.first..).zip(verdicts) {
@@ -148,19 +171,45 @@ impl Report {
                 verdict,
             });
         }
-        match &self.keep {
+        match &mut self.keep {
             Keep::All => self.told.append(&mut told),
             Keep::FirstRefused => {
                 let room = NAMED_REFUSALS.saturating_sub(self.told.len());
                 let refused = told.into_iter().filter(|told| told.verdict.is_err());
                 self.told.extend(refused.take(room));
             }
-            Keep::None(verdicts) => {
-                let telling = verdicts.send(many::lines(&told));
-                return matches!(timeout(UNREAD_LIMIT, telling).await, Ok(Ok(())));
+            Keep::None(telling) if telling.given_up => {}
+            Keep::None(telling) => {
+                if telling.untold.is_empty() {
+                    telling.unread_since = Instant::now();
+                }
+                telling.untold.push_back(many::lines(&told));
             }
         }
-        true
+    }
+
+    /// Whether verdicts wait to be told.
+    fn has_untold(&self) -> bool {
+        matches!(&self.keep, Keep::None(telling) if !telling.untold.is_empty())
+    }
+
+    /// Tells the verdicts on one submission, as soon as there is room; `false`: nobody reads, and
+    /// nothing more is told. Cancel-safe.
+    async fn tell(&mut self) -> bool {
+        let Keep::None(telling) = &mut self.keep else {
+            return true;
+        };
+        let until = telling.unread_since + UNREAD_LIMIT;
+        if let Ok(Ok(room)) = timeout_at(until, telling.to.reserve()).await {
+            if let Some(lines) = telling.untold.pop_front() {
+                room.send(lines);
+            }
+            telling.unread_since = Instant::now();
+            return true;
+        }
+        telling.given_up = true;
+        telling.untold.clear();
+        false
     }
 
     fn note(&mut self, refusal: &Refusal) {
@@ -175,10 +224,9 @@ impl Report {
 
     /// Tells the last line, whatever became of the upload.
     pub(super) async fn tell_end(&self, cut: Option<&Refusal>) {
-        if let Keep::None(verdicts) = &self.keep {
-            let telling = verdicts.send(many::last_line(self, cut));
-            let told = timeout(UNREAD_LIMIT, telling).await;
-            if !matches!(told, Ok(Ok(()))) {
+        if let Keep::None(telling) = &self.keep {
+            let last = telling.to.send(many::last_line(self, cut));
+            if !matches!(timeout(LAST_LINE, last).await, Ok(Ok(()))) {
                 tracing::debug!("the end of an upload was not read");
             }
         }

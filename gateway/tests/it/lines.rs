@@ -4,6 +4,7 @@ use crate::http::gzip;
 use crate::wire::{NDJSON, Sending, exchange, post};
 use crate::world::{World, until};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::time::Duration;
 
 const TELL: &str = "Accept: application/x-ndjson";
@@ -242,6 +243,77 @@ async fn an_upload_ends_when_the_gateway_drains() {
     assert_eq!(problem["retry_after"], 1);
     world.ended().await;
     assert_eq!(world.log().await.len(), 100);
+}
+
+/// It holds back its own upload; what is durable has given its share of the limits back.
+#[tokio::test]
+async fn a_client_that_reads_no_verdicts_takes_nothing_from_others() {
+    let world = World::start(|settings| settings.max_in_flight_records = 512).await;
+    let mut deaf = Sending::post(&world, &[NDJSON, TELL, "Idempotency-Key: deaf"]).await;
+    let uploading = world.tasks.spawn("deaf client", async move {
+        let part = "{\"n\":1}\n".repeat(1_000);
+        loop {
+            deaf.send(&part).await;
+        }
+    });
+    // Until its verdicts fill every buffer on their way, and nothing moves any more.
+    let before = Cell::new(0);
+    until(async || {
+        for _ in 0..50 {
+            post(&world, &[], "0").await;
+        }
+        let acked = world.counters.acked();
+        let moved = acked - before.replace(acked);
+        moved <= 50 && acked > 10_000
+    })
+    .await;
+    for n in 0..20 {
+        let answer = post(&world, &[], "1").await;
+        assert_eq!(answer.status, 202, "{n}: {}", answer.body);
+    }
+    uploading.abort();
+}
+
+/// A client that looks at no answer before it has sent everything still gets to read it.
+#[tokio::test]
+async fn who_is_still_sending_when_the_gateway_drains_is_told() {
+    let world = World::start(|_| {}).await;
+    let mut sending = Sending::post(&world, &[NDJSON, "Idempotency-Key: s"]).await;
+    sending.send("1\n").await;
+    until(async || world.counters.acked() == 1).await;
+    world.shutdown.drain();
+    for _ in 0..100 {
+        sending.send("2\n".repeat(500)).await;
+    }
+    sending.end().await;
+    let problem = sending.answer().await.problem(503, "DRAINING");
+    let log = world.log().await.len();
+    assert_eq!(problem["accepted"], json!(log), "{problem}");
+}
+
+#[tokio::test]
+async fn what_would_change_with_its_place_is_refused_before_the_first_record() {
+    let world = World::start(|_| {}).await;
+    let long = format!("Idempotency-Key: {}", "k".repeat(120));
+    for (kind, body) in [
+        (NDJSON, "1\n2\n"),
+        ("Content-Type: application/json", "[1,2]"),
+    ] {
+        let answer = post(&world, &[kind, long.as_str()], body).await;
+        let problem = answer.problem(400, "FIELD_TOO_LONG");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("120 bytes, the limit is 107"), "{detail}");
+    }
+    let pointer = "POST /api/datasync?id-pointer=/id";
+    let body = "{\"id\":\"a\"}\n{\"id\":\"\"}\n";
+    let answer = exchange(&world, pointer, &[NDJSON], body).await;
+    assert_eq!(answer.status, 207, "{}", answer.body);
+    let refused = &answer.json()["records"][0];
+    assert_eq!(
+        (&refused["line"], &refused["problem"]["reason"]),
+        (&json!(2), &json!("REQUEST_ID_MISSING"))
+    );
+    assert_eq!(world.log().await.len(), 1);
 }
 
 #[tokio::test]

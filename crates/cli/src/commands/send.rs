@@ -16,12 +16,13 @@ use crate::ledger::grouped;
 use crate::say;
 use crate::settings::Settings;
 use anyhow::Context;
-use cloudsync::client::StreamStats;
+use cloudsync::client::{ClientMetrics, StreamStats};
 use cloudsync::{Client, ClientError, ClientSettings};
 use cloudsync_runtime::signals::Signals;
 use complaints::Complaints;
-use progress::Progress;
+use progress::{Progress, Trouble};
 use serde::Serialize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What was sent, and what became of it.
@@ -46,8 +47,12 @@ struct Summary {
 pub(super) async fn run(args: &SendArgs, common: &Common) -> Result<(), Failure> {
     // It has no setting of its own, but a misspelt one is no less wrong here.
     common.settings(Settings::default(), Vec::new())?;
-    let client = Client::new(ClientSettings::to(args.endpoint.clone()))
-        .map_err(|error| Failure::Usage(error.into()))?;
+    let trouble = Arc::new(Trouble::default());
+    let client = Client::new(ClientSettings {
+        metrics: Some(Arc::clone(&trouble) as Arc<dyn ClientMetrics>),
+        ..ClientSettings::to(args.endpoint.clone())
+    })
+    .map_err(|error| Failure::Usage(error.into()))?;
     let mut input = open(args).await?;
     let mut signals = Signals::take().context("cannot listen for signals")?;
     let (counts, meter) = (Counts::default(), input.meter());
@@ -55,7 +60,8 @@ pub(super) async fn run(args: &SendArgs, common: &Common) -> Result<(), Failure>
     let mut complaints = Complaints::to(args.rejects.as_deref(), bar.clone())?;
     let mut complain = |refused: Refused| complaints.take(&refused);
     let feed = Feed::new(None, &counts, &mut complain).run(&mut input, &client, 0.0);
-    let shown = Progress::new(bar.clone(), &counts, meter, &args.endpoint, common.quiet);
+    let endpoint = &args.endpoint;
+    let shown = Progress::new(bar.clone(), &counts, meter, endpoint, trouble, common.quiet);
     let result = tokio::select! {
         result = shown.during(feed) => result.map_err(|error| {
             let some = counts.settled_before.load(Ordering::Relaxed) > args.from_line;

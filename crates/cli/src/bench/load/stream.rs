@@ -97,7 +97,10 @@ pub(super) async fn send(
     let mut sent = taking.await.context("the verdicts' task panicked")??;
     given?;
     let left = pending.lock().waiting.len();
-    ensure!(left == 0, "{left} records were given to the client and got no verdict");
+    ensure!(
+        left == 0,
+        "{left} records were given to the client and got no verdict"
+    );
     sent.unsent = turn.unsent(number);
     Ok(sent)
 }

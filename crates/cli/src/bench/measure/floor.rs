@@ -92,7 +92,10 @@ impl Floor {
                 meter.end(&[&*server, &*load], costs)?;
                 let sent = &report.sent;
                 if sent.refused + sent.unsent > 0 {
-                    let why = sent.complaint.as_deref().unwrap_or("it is too slow for the rate");
+                    let why = sent
+                        .complaint
+                        .as_deref()
+                        .unwrap_or("it is too slow for the rate");
                     bail!("the floor is no floor: {why}");
                 }
                 round.floor_records = report.sent.acked;

@@ -5,9 +5,12 @@ use crate::demo::feed::Counts;
 use crate::input::source::Meter;
 use crate::ledger::grouped;
 use crate::say;
+use cloudsync::client::ClientMetrics;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -25,6 +28,7 @@ pub(super) struct Progress<'a> {
     counts: &'a Counts,
     meter: Meter,
     endpoint: &'a str,
+    trouble: Arc<Trouble>,
     quiet: bool,
     /// When so many were acknowledged, the newest last.
     acked: VecDeque<(Instant, u64)>,
@@ -44,6 +48,34 @@ pub(super) fn bar(meter: &Meter, quiet: bool) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// Why the client has no connection, the last time that it told.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Mutex<String>);
+
+// === impl Trouble ===
+
+impl ClientMetrics for Trouble {
+    fn connected(&self) {
+        self.0.lock().clear();
+    }
+
+    fn not_connected(&self, reason: &str) {
+        reason.clone_into(&mut self.0.lock());
+    }
+}
+
+impl Trouble {
+    /// As it stands behind a sentence.
+    fn why(&self) -> String {
+        let reason = self.0.lock();
+        if reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({reason})")
+        }
+    }
+}
+
 // === impl Progress ===
 
 impl<'a> Progress<'a> {
@@ -53,6 +85,7 @@ impl<'a> Progress<'a> {
         counts: &'a Counts,
         meter: Meter,
         endpoint: &'a str,
+        trouble: Arc<Trouble>,
         quiet: bool,
     ) -> Self {
         Self {
@@ -60,6 +93,7 @@ impl<'a> Progress<'a> {
             counts,
             meter,
             endpoint,
+            trouble,
             quiet,
             acked: VecDeque::with_capacity(FRAMES + 1),
         }
@@ -108,9 +142,11 @@ impl<'a> Progress<'a> {
         let waiting = load(&self.counts.sent).saturating_sub(answered);
         if waiting > 0 && answered == before && !self.quiet {
             let (endpoint, waiting) = (self.endpoint, grouped(waiting));
+            let why = self.trouble.why();
             self.bar.suspend(|| {
                 say::note(format_args!(
-                    "no answer from {endpoint} yet: {waiting} records wait and are sent again"
+                    "no answer from {endpoint} yet{why}: {waiting} records wait and are sent again; \
+                     Ctrl-C ends it and says where to go on"
                 ));
             });
         }
