@@ -246,6 +246,11 @@ impl std::fmt::Display for Refused {
     }
 }
 
+fn too_long(bytes: u64) -> String {
+    let limit = cloudsync::limits::MAX_RECORD_BYTES;
+    format!("it has {bytes} bytes, and a record has at most {limit}; split it, or send a reference")
+}
+
 // === impl FromBytes ===
 
 impl FromBytes {
@@ -282,7 +287,7 @@ impl FromBytes {
                 Ok(piece) => Ok(piece.map(|piece| Cut {
                     unit: piece.unit,
                     number: piece.number,
-                    bytes: Ok(piece.bytes),
+                    bytes: piece.bytes.map_err(too_long),
                 })),
                 Err(source) => Err(InputError::Split {
                     name: name(),

@@ -16,19 +16,17 @@ pub struct Piece {
     pub number: u64,
     /// `line` or `element`.
     pub unit: &'static str,
-    /// As it stands.
-    pub bytes: Bytes,
+    /// As it stands; of a line that is longer than any record may be, its length.
+    pub bytes: Result<Bytes, u64>,
 }
 
 /// Why the input cannot be cut into pieces.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SplitError {
-    /// A piece is longer than any record may be.
-    #[error("{unit} {number} is longer than {limit} bytes")]
+    /// An element is longer than any record may be; its end is not looked for.
+    #[error("element {number} is longer than {limit} bytes; take it out, or send one a line")]
     TooLong {
-        /// `line` or `element`.
-        unit: &'static str,
         /// Which one, from 1.
         number: u64,
         /// The limit.
@@ -76,6 +74,8 @@ pub struct Splitter {
     buffer: BytesMut,
     /// How much of the buffer has been looked at.
     scanned: usize,
+    /// Bytes of an overlong line that were let go.
+    dropped: usize,
     /// Pieces begun so far.
     number: u64,
     /// No more chunks come.
@@ -124,6 +124,9 @@ enum End {
     Bracket,
 }
 
+/// White space that may stand around a line of the longest length.
+const SLACK: usize = 1_024;
+
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 
 // === impl Splitter ===
@@ -140,6 +143,7 @@ impl Splitter {
             shape,
             buffer,
             scanned: 0,
+            dropped: 0,
             number: 0,
             finished: false,
         }
@@ -159,7 +163,7 @@ impl Splitter {
     /// Whether everything has come out.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.finished && self.buffer.is_empty()
+        self.finished && self.buffer.is_empty() && self.dropped == 0
     }
 
     /// The next piece; `None` if it needs another chunk, or at the end.
@@ -239,27 +243,42 @@ impl Splitter {
                     self.buffer.advance(1);
                     line
                 }
-                None if self.finished && !self.buffer.is_empty() => self.buffer.split(),
+                None if self.finished && !self.is_finished() => self.buffer.split(),
                 None => {
                     self.scanned = self.buffer.len();
-                    self.check_length("line", self.number + 1, self.scanned)?;
+                    self.let_go();
                     return Ok(None);
                 }
             };
             self.scanned = 0;
             self.number += 1;
+            let length = std::mem::take(&mut self.dropped) + line.len();
             let bytes = match self.shape {
                 Shape::Text => without_return(line.freeze()),
                 _ => trimmed(line.freeze()),
             };
-            self.check_length("line", self.number, bytes.len())?;
-            if !bytes.is_empty() {
+            let too_long = length > self.limit + SLACK || bytes.len() > self.limit;
+            if too_long || !bytes.is_empty() {
+                let bytes = if too_long {
+                    Err(length as u64)
+                } else {
+                    Ok(bytes)
+                };
                 return Ok(Some(Piece {
                     number: self.number,
                     unit: "line",
                     bytes,
                 }));
             }
+        }
+    }
+
+    /// Lets the beginning of a line go that is too long whatever comes.
+    fn let_go(&mut self) {
+        if self.dropped > 0 || self.scanned > self.limit + SLACK {
+            self.dropped += self.scanned;
+            self.buffer.clear();
+            self.scanned = 0;
         }
     }
 
@@ -274,7 +293,7 @@ impl Splitter {
         self.scanned = self.buffer.len();
         self.shape = Shape::Array(scan);
         let number = self.number + 1;
-        self.check_length("element", number, self.scanned)?;
+        self.check_length(number, self.scanned)?;
         if self.finished {
             Err(SplitError::NotClosed { number })
         } else {
@@ -293,7 +312,7 @@ impl Splitter {
         self.scanned = 0;
         self.number += 1;
         let number = self.number;
-        self.check_length("element", number, bytes.len())?;
+        self.check_length(number, bytes.len())?;
         self.shape = match end {
             End::Comma => Shape::Array(Scan {
                 after_comma: true,
@@ -305,7 +324,7 @@ impl Splitter {
             (false, _) => Ok(Some(Piece {
                 number,
                 unit: "element",
-                bytes,
+                bytes: Ok(bytes),
             })),
             // `[]` has no element; `[1,]` lacks one.
             (true, End::Bracket) if !scan.after_comma => self.next(),
@@ -322,19 +341,10 @@ impl Splitter {
         self.buffer.advance(space);
     }
 
-    fn check_length(
-        &self,
-        unit: &'static str,
-        number: u64,
-        length: usize,
-    ) -> Result<(), SplitError> {
+    fn check_length(&self, number: u64, length: usize) -> Result<(), SplitError> {
         let limit = self.limit;
         if length > limit {
-            Err(SplitError::TooLong {
-                unit,
-                number,
-                limit,
-            })
+            Err(SplitError::TooLong { number, limit })
         } else {
             Ok(())
         }
@@ -398,16 +408,21 @@ mod tests {
             let chunk = &input[bound[0]..bound[1]];
             splitter.push(chunk);
             while let Some(piece) = splitter.next()? {
-                pieces.push(piece.bytes);
+                pieces.push(text(piece));
             }
-            assert!(splitter.buffer.len() <= LIMIT + chunk.len());
+            assert!(splitter.buffer.len() <= LIMIT + SLACK + chunk.len());
         }
         splitter.finish();
         while let Some(piece) = splitter.next()? {
-            pieces.push(piece.bytes);
+            pieces.push(text(piece));
         }
         assert!(splitter.is_finished());
         Ok(pieces)
+    }
+
+    fn text(piece: Piece) -> Bytes {
+        let too_long = |length| format!("{} bytes", length).into();
+        piece.bytes.unwrap_or_else(too_long)
     }
 
     /// Some JSON value, printed with or without white space.
@@ -502,17 +517,30 @@ mod tests {
             }
         );
         assert_eq!(fault("[1]\n[2]"), SplitError::AfterArray);
-        let long = format!("{{}}\n\"{}\"", "x".repeat(LIMIT));
-        let unit = "line";
-        assert_eq!(
-            fault(&long),
-            SplitError::TooLong {
-                unit,
-                number: 2,
-                limit: LIMIT
-            }
-        );
+        let long = format!("[1,\"{}\"]", "x".repeat(LIMIT));
+        let (number, limit) = (2, LIMIT);
+        assert_eq!(fault(&long), SplitError::TooLong { number, limit });
         assert_eq!(split(b"", &[]), Ok(vec![]));
         assert_eq!(split(b"[]", &[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_overlong_line_is_passed_over_without_being_held() {
+        for length in [LIMIT + 1, LIMIT + SLACK, 10 * LIMIT] {
+            let long = "x".repeat(length);
+            for input in [format!("1\n{long}\n2\n"), format!("1\n{long}")] {
+                for cuts in [&[][..], &[2], &[LIMIT], &[3, LIMIT, 2 * LIMIT, 3 * LIMIT]] {
+                    let pieces = split(input.as_bytes(), cuts).unwrap();
+                    let dropped = Bytes::from(format!("{length} bytes"));
+                    assert_eq!(pieces[..2], [Bytes::from("1"), dropped], "{cuts:?}");
+                    assert_eq!(
+                        pieces.get(2),
+                        input.ends_with('\n').then_some(&Bytes::from("2"))
+                    );
+                }
+            }
+        }
+        let fits = format!("{}\r\n", "x".repeat(LIMIT));
+        assert_eq!(split(fits.as_bytes(), &[]).unwrap()[0].len(), LIMIT);
     }
 }

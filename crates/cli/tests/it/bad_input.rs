@@ -400,9 +400,12 @@ fn sent() -> Vec<Sent> {
     });
     all.push(Sent {
         name: "n.ndjson",
-        content: long("x".repeat(1_000_001)),
-        acked: 3,
-        says: &["line 4 is longer than 1000000 bytes", "--from-line 4"],
+        content: long(format!("{}\n{{\"id\":\"last\"}}\n", "x".repeat(1_200_000))),
+        acked: 4,
+        says: &[
+            "line 4: it has 1200000 bytes, and a record has at most 1000000",
+            "split it",
+        ],
     });
     all
 }
