@@ -4,7 +4,6 @@ use crate::http::gzip;
 use crate::wire::{NDJSON, Sending, exchange, post};
 use crate::world::{World, until};
 use serde_json::{Value, json};
-use std::cell::Cell;
 use std::time::Duration;
 
 const TELL: &str = "Accept: application/x-ndjson";
@@ -243,35 +242,6 @@ async fn an_upload_ends_when_the_gateway_drains() {
     assert_eq!(problem["retry_after"], 1);
     world.ended().await;
     assert_eq!(world.log().await.len(), 100);
-}
-
-/// It holds back its own upload; what is durable has given its share of the limits back.
-#[tokio::test]
-async fn a_client_that_reads_no_verdicts_takes_nothing_from_others() {
-    let world = World::start(|settings| settings.max_in_flight_records = 512).await;
-    let mut deaf = Sending::post(&world, &[NDJSON, TELL, "Idempotency-Key: deaf"]).await;
-    let uploading = world.tasks.spawn("deaf client", async move {
-        let part = "{\"n\":1}\n".repeat(1_000);
-        loop {
-            deaf.send(&part).await;
-        }
-    });
-    // Until its verdicts fill every buffer on their way, and nothing moves any more.
-    let before = Cell::new(0);
-    until(async || {
-        for _ in 0..50 {
-            post(&world, &[], "0").await;
-        }
-        let acked = world.counters.acked();
-        let moved = acked - before.replace(acked);
-        moved <= 50 && acked > 10_000
-    })
-    .await;
-    for n in 0..20 {
-        let answer = post(&world, &[], "1").await;
-        assert_eq!(answer.status, 202, "{n}: {}", answer.body);
-    }
-    uploading.abort();
 }
 
 /// A client that looks at no answer before it has sent everything still gets to read it.
