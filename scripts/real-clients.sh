@@ -4,11 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 program=$(realpath "${CARGO_TARGET_DIR:-target}")/release/cloudsync
-work=$(mktemp -d)
-up=
-trap 'if [[ -n $up ]]; then kill "$up" 2>/dev/null || true; wait "$up" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
-
-fail() { echo "real-clients: $*" >&2; [[ -f $work/up.log ]] && tail -20 "$work/up.log" >&2; exit 1; }
+. scripts/up.sh
 for needed in curl zstdcat grpcurl python3; do
   command -v "$needed" >/dev/null || { echo "real-clients: $needed is missing (Debian: apt install curl zstd python3)" >&2; exit 77; }
 done
@@ -25,16 +21,7 @@ for destination in ledger["destinations"]:
 PY
 
 echo '--- cloudsync up'
-"$program" up --data-dir "$work/data" --listen 127.0.0.1:0 --log-listen 127.0.0.1:0 \
-  --admin-listen 127.0.0.1:0 >/dev/null 2>"$work/up.log" &
-up=$!
-for _ in $(seq 600); do
-  grep -q '^Ready' "$work/up.log" && break
-  kill -0 "$up" 2>/dev/null || fail 'up ended by itself'
-  sleep 0.1
-done
-gateway=$(sed -n 's#.*http://\(127\.0\.0\.1:[0-9]*\)/api/datasync.*#\1#p' "$work/up.log" | head -1)
-[[ -n $gateway ]] || fail 'no gateway address printed'
+start_up "$program"
 
 echo '--- curl: one JSON string'
 answer=$(curl -sS -d '"Test message for dual-cloud sync"' "http://$gateway/api/datasync")

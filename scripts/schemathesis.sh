@@ -10,11 +10,7 @@ version=4.32.5
 seconds=90
 program=$(realpath "${CARGO_TARGET_DIR:-target}")/debug/cloudsync
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/cloudsync/schemathesis-$version
-work=$(mktemp -d)
-up=
-trap 'if [[ -n $up ]]; then kill "$up" 2>/dev/null || true; wait "$up" 2>/dev/null || true; fi; rm -rf "$work"' EXIT
-
-fail() { echo "schemathesis: $*" >&2; [[ -f $work/up.log ]] && tail -20 "$work/up.log" >&2; exit 1; }
+. scripts/up.sh
 
 if [[ ! -x $venv/bin/schemathesis ]]; then
   command -v python3 >/dev/null || { echo 'schemathesis: python3 is missing (Debian: apt install python3 python3-venv)' >&2; exit 77; }
@@ -25,16 +21,7 @@ if [[ ! -x $venv/bin/schemathesis ]]; then
     { rm -rf "$venv"; echo "schemathesis: cannot be installed: pip install schemathesis==$version failed" >&2; exit 77; }
 fi
 
-"$program" up --data-dir "$work/data" --listen 127.0.0.1:0 --log-listen 127.0.0.1:0 \
-  --admin-listen 127.0.0.1:0 >/dev/null 2>"$work/up.log" &
-up=$!
-for _ in $(seq 600); do
-  grep -q '^Ready' "$work/up.log" && break
-  kill -0 "$up" 2>/dev/null || fail 'up ended by itself'
-  sleep 0.1
-done
-gateway=$(sed -n 's#.*http://\(127\.0\.0\.1:[0-9]*\)/api/datasync.*#\1#p' "$work/up.log" | head -1)
-[[ -n $gateway ]] || fail 'no gateway address printed'
+start_up "$program"
 
 export SCHEMATHESIS_HOOKS=$PWD/scripts/schemathesis_hooks.py
 cd "$work"

@@ -9,8 +9,9 @@ use crate::chain::{ChainName, SegmentName};
 use crate::record::name::ObjectName;
 use crate::record::object;
 use crate::sink::marker::is_own_name;
-use crate::sink::{self, OpenError, SegmentSink, SinkError, chain};
+use crate::sink::{self, OpenError, SegmentSink, SinkError};
 use cloudsync::identity::{Fingerprint, Id16};
+use cloudsync_runtime::chain;
 use std::collections::BTreeMap;
 
 /// A record as it lies at the destination.

@@ -11,6 +11,7 @@ use crate::limits::MAX_RECORD_BYTES;
 use crate::v1::data_sync_service_client::DataSyncServiceClient;
 use crate::v1::{SyncDataResponse, SyncRecord, SyncRecordResponse};
 use crate::wire::{SyncDataRequest, SyncRecordRequest};
+use bytes::Bytes;
 use prost::Message;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::{Stream, StreamExt};
@@ -34,7 +35,7 @@ pub(super) async fn send_one(
         last,
     };
     let message = SyncRecordRequest {
-        record: vec![checked(record.encode_to_vec())?.into()],
+        record: vec![checked(record.encode_to_vec().into())?],
     };
     let trace = settings.trace_context();
     let mut backoff = Backoff::new(settings.backoff_start, settings.backoff_limit);
@@ -91,7 +92,7 @@ pub(super) fn request<T>(trace: Option<&TraceContext>, message: T) -> Request<T>
 }
 
 /// `encoded`, unless it is larger than a record may be.
-pub(super) fn checked(encoded: Vec<u8>) -> Result<Vec<u8>, ClientError> {
+pub(super) fn checked(encoded: Bytes) -> Result<Bytes, ClientError> {
     let bytes = encoded.len();
     if bytes > MAX_RECORD_BYTES {
         let limit = MAX_RECORD_BYTES;

@@ -7,7 +7,6 @@ use super::calls::checked;
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::{ClientError, ClientSettings, Summary, Verdict, driver, new_request_id};
-use crate::limits::MAX_RECORD_BYTES;
 use crate::v1::{ErrorReason, Rejection, SyncRecord};
 use bytes::Bytes;
 use prost::Message;
@@ -131,7 +130,7 @@ impl RecordStream {
     /// [`ClientError::RecordTooLarge`], after which the stream goes on; else why it has ended, once:
     /// [`ClientError::GaveUp`] or [`ClientError::Refused`], and [`ClientError::Ended`] from then on.
     pub async fn send(&mut self, record: SyncRecord) -> Result<u64, ClientError> {
-        let encoded = encode(record)?;
+        let encoded = encode(record);
         loop {
             let given = tokio::select! {
                 biased;
@@ -235,7 +234,7 @@ impl RecordSender {
     /// # Errors
     /// [`ClientError::RecordTooLarge`]; [`ClientError::Ended`] once the stream gave up.
     pub async fn send(&mut self, record: SyncRecord) -> Result<u64, ClientError> {
-        self.send_encoded(encode(record)?).await
+        self.send_encoded(encode(record)).await
     }
 
     /// Gives an encoded `SyncRecord` to the stream; see [`RecordSender::send`]. It must have a
@@ -244,14 +243,8 @@ impl RecordSender {
     /// # Errors
     /// As [`RecordSender::send`].
     pub async fn send_encoded(&mut self, encoded: Bytes) -> Result<u64, ClientError> {
-        let bytes = encoded.len();
-        if bytes > MAX_RECORD_BYTES {
-            return Err(ClientError::RecordTooLarge {
-                bytes,
-                limit: MAX_RECORD_BYTES,
-            });
-        }
-        let weight = self.window.weight(bytes);
+        let encoded = checked(encoded)?;
+        let weight = self.window.weight(encoded.len());
         let room = self
             .window
             .room
@@ -290,11 +283,11 @@ impl RecordSender {
 }
 
 /// `record`, with an id if it has none, in the bytes that every attempt sends.
-fn encode(mut record: SyncRecord) -> Result<Bytes, ClientError> {
+fn encode(mut record: SyncRecord) -> Bytes {
     if record.request_id.is_empty() {
         record.request_id = new_request_id();
     }
-    checked(record.encode_to_vec()).map(Bytes::from)
+    record.encode_to_vec().into()
 }
 
 // === impl Verdicts ===

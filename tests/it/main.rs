@@ -12,6 +12,7 @@ mod server;
 
 mod calls;
 mod cuts;
+mod endings;
 mod hooks;
 mod many;
 mod streams;

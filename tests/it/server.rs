@@ -1,13 +1,14 @@
 //! A server of the contract that follows a script. It remembers every record that it took, the way
 //! a log would: also those whose acknowledgement never arrived.
 
+use cloudsync::client::{self, Summary};
 use cloudsync::v1::data_sync_service_server::{DataSyncService, DataSyncServiceServer};
 use cloudsync::v1::{
     Rejection, SyncDataRequest, SyncDataResponse, SyncDataStreamRequest, SyncDataStreamResponse,
     SyncRecordRequest, SyncRecordResponse,
 };
 use cloudsync::wire::RecordView;
-use cloudsync::{ClientSettings, ErrorReason, SyncRecord};
+use cloudsync::{Client, ClientError, ClientSettings, ErrorReason, SyncRecord};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::metadata::MetadataMap;
@@ -110,6 +112,15 @@ impl Scripted {
         settings(self.address)
     }
 
+    /// Each of the first so many records was taken, and no other.
+    pub(crate) fn assert_taken(&self, records: usize) {
+        let expected: Vec<_> = (0..records).map(|n| record(n).request_id).collect();
+        self.seen(|seen| {
+            let taken: Vec<_> = seen.taken.keys().cloned().collect();
+            assert_eq!(taken, expected);
+        });
+    }
+
     pub(crate) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
         look(&self.script.seen.lock().unwrap())
     }
@@ -137,6 +148,16 @@ pub(crate) fn record(n: usize) -> SyncRecord {
         payload: format!("payload {n}").into(),
         ..SyncRecord::default()
     }
+}
+
+/// Sends the first so many records.
+pub(crate) async fn send_all(
+    settings: ClientSettings,
+    records: usize,
+) -> Result<Summary, ClientError> {
+    let client = Client::new(settings).unwrap();
+    let records = client::iter((0..records).map(record));
+    timeout(LONG, client.send_all(records)).await.unwrap()
 }
 
 // === impl Script ===

@@ -1,5 +1,6 @@
 //! What can go wrong at a destination, sorted by what is to be done about it.
 
+use cloudsync_runtime::chain;
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -84,19 +85,4 @@ impl SinkError {
     pub fn chain(&self) -> String {
         chain(self)
     }
-}
-
-/// `error` and everything below it, in one line, each text once.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut line = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        let text = cause.to_string();
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        below = cause.source();
-    }
-    line
 }

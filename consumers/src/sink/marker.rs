@@ -41,11 +41,7 @@ pub async fn claim(
     destination: &str,
     mode: WriteMode,
 ) -> Result<(), OpenError> {
-    let ours = Marker {
-        destination: destination.to_owned(),
-        mode: mode.name().to_owned(),
-        format: FORMAT,
-    };
+    let ours = Marker::of(destination, mode);
     // Nothing is written, not even a probe, where somebody else's marker lies.
     if let Some(found) = sink.get(MARKER).await? {
         compare(&ours, &found, url)?;
@@ -73,15 +69,21 @@ pub async fn look(
     destination: &str,
     mode: WriteMode,
 ) -> Result<(), OpenError> {
-    let ours = Marker {
-        destination: destination.to_owned(),
-        mode: mode.name().to_owned(),
-        format: FORMAT,
-    };
+    let ours = Marker::of(destination, mode);
     if let Some(found) = sink.get(MARKER).await? {
         compare(&ours, &found, url)?;
     }
     prove(sink, url).await
+}
+
+impl Marker {
+    fn of(destination: &str, mode: WriteMode) -> Self {
+        Self {
+            destination: destination.to_owned(),
+            mode: mode.name().to_owned(),
+            format: FORMAT,
+        }
+    }
 }
 
 fn compare(ours: &Marker, found: &[u8], url: &str) -> Result<(), OpenError> {

@@ -16,7 +16,6 @@ mod file;
 pub mod marker;
 mod null;
 
-pub(crate) use error::chain;
 pub use error::{ErrorClass, OpenError, SinkError};
 use file::FileSink;
 use null::NullSink;

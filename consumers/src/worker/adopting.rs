@@ -5,9 +5,9 @@ use crate::chain::adopt::FoundError;
 use crate::chain::closed::What;
 use crate::chain::{Adoption, Found, SegmentName, Whose, reader};
 use crate::parse::Content;
-use crate::sink::chain as error_chain;
 use bytes::Bytes;
 use cloudsync_kafka::Receipt;
+use cloudsync_runtime::chain as error_chain;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 

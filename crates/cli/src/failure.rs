@@ -58,15 +58,3 @@ impl From<SettingsErrors> for Failure {
         })
     }
 }
-
-/// An error with everything behind it, in one line.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}

@@ -1,8 +1,10 @@
 //! What every role of the program needs around its work: settings from four places, logs, tasks
 //! that are named and awaited, one way to shut down, readiness that says what it waits for and
-//! the endpoint that tells it, numbers for others to read, the list printed at start, and the test hook that kills.
+//! the endpoint that tells it, numbers for others to read, the list printed at start, errors in one
+//! line, URLs without their secrets, and the test hook that kills.
 
 // 1. before anything runs
+mod chain;
 pub mod redact;
 pub mod settings;
 pub mod telemetry;
@@ -23,6 +25,7 @@ pub mod shutdown;
 pub mod signals;
 
 pub use admin::AdminServer;
+pub use chain::chain;
 pub use checklist::Checklist;
 pub use kill::{Moment, kill_point};
 pub use metrics::Metrics;

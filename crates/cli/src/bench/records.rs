@@ -4,6 +4,7 @@
 //! (a UUID's text) and a JSON payload of exactly that size, half of which is noise, since records
 //! that repeat themselves compress as no real ones do.
 
+use crate::input::generate::mix;
 use bytes::{Bytes, BytesMut};
 use cloudsync::identity::Id16;
 use cloudsync::partition::partition_of;
@@ -257,14 +258,6 @@ fn find(whole: &[u8], part: &[u8]) -> usize {
         .windows(part.len())
         .position(|window| window == part)
         .unwrap_or(0)
-}
-
-/// The splitmix64 step.
-fn mix(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! Where records end, and what is known of those that came before: destinations and dedupe.
 
 use super::Finding;
-use crate::failure::chain;
 use crate::settings::Settings;
 use crate::settings::sizes;
 use cloudsync_consumers::DestinationSettings;
 use cloudsync_consumers::sink::{self, Looked};
-use cloudsync_runtime::redact;
+use cloudsync_runtime::{chain, redact};
 
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();

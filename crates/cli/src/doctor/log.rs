@@ -1,10 +1,10 @@
 //! The log: reachable, and its topics as the settings say.
 
 use super::Finding;
-use crate::failure::chain;
 use crate::settings::Settings;
 use cloudsync_kafka::inspect::FoundTopic;
 use cloudsync_kafka::{KafkaSettings, TopicInspection, inspect};
+use cloudsync_runtime::chain;
 use std::net::TcpStream;
 use std::time::Duration;
 

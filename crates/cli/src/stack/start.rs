@@ -2,13 +2,12 @@
 
 use super::error::{Ended, StackError, taken};
 use super::{Group, Stack};
-use crate::failure::chain;
 use crate::settings::Settings;
 use cloudsync_consumers::{ConsumerDeps, DestinationConsumer, DestinationSettings};
 use cloudsync_devbroker::{Broker, BrokerConfig, BrokerError, Storage};
 use cloudsync_gateway::{BindError, Gateway, GatewayDeps, GatewayPort};
 use cloudsync_kafka::Producer;
-use cloudsync_runtime::AdminServer;
+use cloudsync_runtime::{AdminServer, chain};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
