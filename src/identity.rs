@@ -5,13 +5,29 @@
 //! nobody can send one that does not belong to the record. The offset is no part of either: a
 //! record sent again is the same effect at another place in the log.
 
+use std::collections::hash_map::RandomState;
 use std::fmt;
-use xxhash_rust::xxh3::Xxh3Default;
+use std::hash::{BuildHasher, Hasher};
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 /// Identity of an effect: the first 16 bytes of BLAKE3 over tenant, key and request id, each
 /// after its length as 4 bytes little-endian.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id16(pub [u8; 16]);
+
+/// Hashes an [`Id16`] for a table. An id is a hash already, so one multiplication by secrets of this
+/// process is enough to keep anybody from choosing ids that meet in one place.
+#[derive(Clone, Copy)]
+pub struct IdHash {
+    secrets: [u64; 2],
+}
+
+/// What [`IdHash`] makes; takes nothing but ids.
+#[derive(Clone, Copy)]
+pub struct IdHasher {
+    secrets: [u64; 2],
+    hash: u64,
+}
 
 /// XXH3-64 over payload, the byte `0x1F`, and content type. The same identity under another
 /// fingerprint is a conflict: one id, two contents.
@@ -24,14 +40,24 @@ impl Id16 {
     /// The identity of (`tenant`, `key`, `request_id`).
     #[must_use]
     pub fn of(tenant: &str, key: &str, request_id: &str) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for part in [tenant, key, request_id] {
-            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-            hasher.update(&length.to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
+        let lengths = [tenant, key, request_id].map(length);
+        let parts = [
+            &lengths[0][..],
+            tenant.as_bytes(),
+            &lengths[1],
+            key.as_bytes(),
+            &lengths[2],
+            request_id.as_bytes(),
+        ];
+        let hash = side_by_side(&parts, blake3::hash).unwrap_or_else(|| {
+            let mut hasher = blake3::Hasher::new();
+            for part in parts {
+                hasher.update(part);
+            }
+            hasher.finalize()
+        });
         let mut id = [0; 16];
-        id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        id.copy_from_slice(&hash.as_bytes()[..16]);
         Self(id)
     }
 }
@@ -54,11 +80,14 @@ impl Fingerprint {
     /// The fingerprint of `payload` sent as `content_type`.
     #[must_use]
     pub fn of(payload: &[u8], content_type: &str) -> Self {
-        let mut hasher = Xxh3Default::new();
-        hasher.update(payload);
-        hasher.update(&[0x1f]);
-        hasher.update(content_type.as_bytes());
-        Self(hasher.digest())
+        let parts = [payload, &[0x1f], content_type.as_bytes()];
+        Self(side_by_side(&parts, xxh3_64).unwrap_or_else(|| {
+            let mut hasher = Xxh3Default::new();
+            for part in parts {
+                hasher.update(part);
+            }
+            hasher.digest()
+        }))
     }
 }
 
@@ -71,6 +100,80 @@ impl fmt::Display for Fingerprint {
 impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fingerprint({self})")
+    }
+}
+
+fn length(part: &str) -> [u8; 4] {
+    u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// `hash` of `parts` in one piece: half the price of a streaming hasher. `None`: they are too large.
+fn side_by_side<T>(parts: &[&[u8]], hash: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    let mut piece = [0; 512];
+    let mut end = 0;
+    for part in parts {
+        let start = end;
+        end += part.len();
+        piece.get_mut(start..end)?.copy_from_slice(part);
+    }
+    Some(hash(&piece[..end]))
+}
+
+// === impl IdHash ===
+
+impl Default for IdHash {
+    fn default() -> Self {
+        let secret = RandomState::new();
+        Self {
+            secrets: [secret.hash_one(0u8), secret.hash_one(1u8)],
+        }
+    }
+}
+
+impl BuildHasher for IdHash {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher {
+            secrets: self.secrets,
+            hash: 0,
+        }
+    }
+}
+
+impl fmt::Debug for IdHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdHash")
+    }
+}
+
+// === impl IdHasher ===
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let half = |bytes: Option<&[u8]>| {
+            let bytes = bytes.and_then(|half| half.try_into().ok());
+            u64::from_le_bytes(bytes.unwrap_or_default())
+        };
+        let [first, second] = self.secrets;
+        let low = u128::from(half(bytes.get(..8)) ^ first);
+        let product = low * u128::from(half(bytes.get(8..16)) ^ second);
+        // Both halves of the product: either one alone has weak bits.
+        self.hash = (product as u64) ^ ((product >> 64) as u64);
+    }
+
+    fn write_usize(&mut self, _length: usize) {
+        // Every id is as long as any other.
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+impl fmt::Debug for IdHasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("IdHasher")
     }
 }
 
@@ -89,7 +192,40 @@ mod tests {
         assert_eq!(fingerprint.to_string(), "2bcaefc13e82c389");
     }
 
+    #[test]
+    fn ids_spread_over_a_table() {
+        let hash = IdHash::default();
+        let mut taken = [0u32; 256];
+        for n in 0..25_600u32 {
+            let id = Id16::of("t", "k", &n.to_string());
+            taken[usize::try_from(hash.hash_one(id) >> 56).unwrap()] += 1;
+            assert_ne!(hash.hash_one(id), IdHash::default().hash_one(id));
+        }
+        // 100 each, give or take six standard deviations.
+        assert!(
+            taken.iter().all(|count| (40..160).contains(count)),
+            "{taken:?}"
+        );
+    }
+
     proptest! {
+        #[test]
+        fn large_parts_hash_as_small_ones_do(
+            payload in proptest::collection::vec(any::<u8>(), 400..700), id in "[a-z]{400,600}"
+        ) {
+            let mut streamed = Xxh3Default::new();
+            streamed.update(&payload);
+            streamed.update(b"\x1ft");
+            prop_assert_eq!(Fingerprint::of(&payload, "t").0, streamed.digest());
+            let mut streamed = blake3::Hasher::new();
+            for part in ["a", "b", &id] {
+                streamed.update(&length(part));
+                streamed.update(part.as_bytes());
+            }
+            let streamed = streamed.finalize();
+            prop_assert_eq!(&Id16::of("a", "b", &id).0[..], &streamed.as_bytes()[..16]);
+        }
+
         #[test]
         fn moving_a_byte_between_the_parts_makes_another_identity(
             tenant in "[a-z]{1,8}", key in "[a-z]{1,8}", id in "[a-z]{1,8}"

@@ -6,6 +6,8 @@
 //! effect a record names, [`partition`] where in the log it goes, [`reason`] why something is
 //! refused, [`client`] sending without losing.
 
+#![forbid(unsafe_code)]
+
 // 1. what is said on the wire
 pub mod v1;
 pub mod wire;

@@ -9,7 +9,7 @@
 //! broken length and text that is not UTF-8 are refused; fields of later versions are passed
 //! over. What the walk accepts, prost decodes to the same values (a property test holds it).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use std::fmt;
 
 mod fields;
@@ -252,8 +252,14 @@ fn set_time(
 
 // === what the gateway adds ===
 
-/// `record` as it goes into the log: as the client sent it, and behind it the request id if the
-/// gateway made one, the tenant, and the time of acceptance.
+/// What the gateway adds behind every record of a submission, encoded once: the tenant and the time
+/// of acceptance.
+#[derive(Clone, Debug)]
+pub struct GatewayFields {
+    encoded: Vec<u8>,
+}
+
+/// `record` as it goes into the log; see [`GatewayFields::append`].
 #[must_use]
 pub fn with_gateway_fields(
     record: &[u8],
@@ -261,16 +267,35 @@ pub fn with_gateway_fields(
     tenant: &str,
     accept_time: Time,
 ) -> Bytes {
-    // Room for both tags and lengths and for a timestamp (at most 2 + 10 + 1 + 6 bytes).
-    let added = assigned_request_id.map_or(0, |id| id.len() + 6) + tenant.len() + 6 + 24;
-    let mut out = BytesMut::with_capacity(record.len() + added);
-    out.put_slice(record);
-    if let Some(id) = assigned_request_id {
-        fields::put_bytes(&mut out, tag::REQUEST_ID, id.as_bytes());
+    let mut out = Vec::with_capacity(record.len() + GatewayFields::MOST);
+    GatewayFields::new(tenant, accept_time).append(&mut out, record, assigned_request_id);
+    out.into()
+}
+
+// === impl GatewayFields ===
+
+impl GatewayFields {
+    /// About what is added to a record at most, in bytes, with a usual tenant and a made-up id.
+    pub const MOST: usize = 96;
+
+    /// The fields of records of `tenant` that were accepted at `accept_time`.
+    #[must_use]
+    pub fn new(tenant: &str, accept_time: Time) -> Self {
+        let mut encoded = Vec::with_capacity(tenant.len() + 32);
+        fields::put_bytes(&mut encoded, tag::TENANT, tenant.as_bytes());
+        fields::put_time(&mut encoded, tag::ACCEPT_TIME, accept_time);
+        Self { encoded }
     }
-    fields::put_bytes(&mut out, tag::TENANT, tenant.as_bytes());
-    fields::put_time(&mut out, tag::ACCEPT_TIME, accept_time);
-    out.freeze()
+
+    /// Appends `record` as the client sent it, and behind it the request id if the gateway made
+    /// one, and these fields.
+    pub fn append(&self, out: &mut Vec<u8>, record: &[u8], assigned_request_id: Option<&str>) {
+        out.extend_from_slice(record);
+        if let Some(id) = assigned_request_id {
+            fields::put_bytes(out, tag::REQUEST_ID, id.as_bytes());
+        }
+        out.extend_from_slice(&self.encoded);
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! gives each partition its worker, [`consumer`] keeps one destination running. [`mod@read_back`]
 //! reads what lies there, for ledgers.
 
+#![forbid(unsafe_code)]
+
 // what is set, counted and waited for
 pub mod counters;
 mod health;

@@ -94,12 +94,12 @@ impl Ack {
                     });
                 }
                 (Some(Err(error)), _) => {
-                    let id = request_id_of(&record.value);
+                    let id = request_id_of(batch.to_produce.value(place));
                     ack.rejections
                         .push(rejection(index, id, &refusal_of(error)));
                 }
                 (None, _) => {
-                    let id = request_id_of(&record.value);
+                    let id = request_id_of(batch.to_produce.value(place));
                     ack.rejections.push(rejection(index, id, &no_answer()));
                 }
             }

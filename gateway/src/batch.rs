@@ -4,7 +4,7 @@
 //! side, and the refused ones. Promises: records of one partition, so of one key, keep their order.
 
 use crate::validate::{Judged, Record, Refused};
-use cloudsync_kafka::ProduceRecord;
+use cloudsync_kafka::{ProduceBatch, ProduceEntry};
 
 /// The records of one submission.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(crate) struct Batch {
     pub(crate) count: usize,
     /// Records for the log, by partition and in each in the order of the submission.
     pub(crate) records: Vec<Record>,
+    /// The same, as the producer takes them.
+    pub(crate) to_produce: ProduceBatch,
     /// The others.
     pub(crate) refused: Vec<Refused>,
 }
@@ -21,26 +23,24 @@ impl Batch {
     /// Puts the records of each partition side by side.
     pub(crate) fn of(judged: Judged) -> Self {
         let Judged {
+            bytes,
             mut records,
             refused,
         } = judged;
         let count = records.len() + refused.len();
         // Stable, so the order inside a partition stays.
         records.sort_by_key(|record| record.partition);
+        let entry = |record: &Record| ProduceEntry {
+            partition: record.partition,
+            key: Some(record.key.clone()),
+            value: Some(record.value.clone()),
+        };
+        let to_produce = ProduceBatch::new(bytes, records.iter().map(entry).collect());
         Self {
             count,
             records,
+            to_produce,
             refused,
         }
-    }
-
-    /// What the producer takes: one entry for each of `records`. No bytes are copied.
-    pub(crate) fn to_produce(&self) -> Vec<ProduceRecord> {
-        let entry = |record: &Record| ProduceRecord {
-            partition: record.partition,
-            key: record.key.clone(),
-            value: record.value.clone(),
-        };
-        self.records.iter().map(entry).collect()
     }
 }

@@ -6,6 +6,8 @@
 //! `pipeline` joins them into the call that an entrance makes: steps 3 to 6 for a stream's
 //! submission, 2 to 6 for a single record, which is answered with its place instead of an `Ack`.
 
+#![forbid(unsafe_code)]
+
 // 1. accept: one port for gRPC and HTTP
 mod grpc;
 mod http;

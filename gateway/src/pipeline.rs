@@ -60,9 +60,10 @@ impl Pipeline {
         self.counters.add_received(submission.records.len() as u64);
         let writing = self.write(submission);
         let counters = Arc::clone(&self.counters);
+        let topic = Arc::clone(self.log.topic());
         async move {
             let (batch, results) = writing.await;
-            let verdicts = verdicts(batch, results);
+            let verdicts = verdicts(batch, results, &topic);
             let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
             counters.add_acked(accepted as u64);
             counters.add_refused((verdicts.len() - accepted) as u64);
@@ -84,7 +85,7 @@ impl Pipeline {
     async fn write_one(&self, record: Bytes) -> Result<Accepted, Refusal> {
         let submission = self.admission.record_now(record)?;
         let (batch, results) = self.write(submission).await;
-        match verdicts(batch, results).pop() {
+        match verdicts(batch, results, self.log.topic()).pop() {
             Some(verdict) => verdict.map_err(|refused| refused.refusal),
             None => Err(Refusal::permanent(
                 ErrorReason::Internal,

@@ -28,6 +28,11 @@ pub(crate) struct Log {
 }
 
 impl Log {
+    /// Its name.
+    pub(crate) fn topic(&self) -> &Arc<str> {
+        &self.topic
+    }
+
     pub(crate) fn new(producer: Producer, topic: &str, health: LogHealth) -> Self {
         Self {
             producer,
@@ -43,7 +48,7 @@ impl Log {
         batch: &Batch,
         share: &Arc<Share>,
     ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
-        let records = batch.to_produce();
+        let records = batch.to_produce.clone();
         let count = records.len();
         let share = Arc::clone(share);
         let produced = self.producer.produce_holding(&self.topic, records, share);

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use cloudsync::limits;
 use cloudsync::partition::partition_of;
 use cloudsync::reason::Refusal;
-use cloudsync::wire::{RecordView, Time, with_gateway_fields};
+use cloudsync::wire::{GatewayFields, RecordView, Time};
 use cloudsync::{DEFAULT_TENANT, ErrorReason};
+use std::ops::Range;
 use uuid::Uuid;
 
 /// The rules of one gateway.
@@ -32,10 +33,10 @@ pub(crate) struct Record {
     pub(crate) index: u32,
     /// Where it goes.
     pub(crate) partition: i32,
-    /// What decided that: the record key, else the request id.
-    pub(crate) key: Bytes,
-    /// The encoded record with what the gateway added.
-    pub(crate) value: Bytes,
+    /// What decided that: the record key, else the request id. Where it lies in [`Judged::bytes`].
+    pub(crate) key: Range<usize>,
+    /// The encoded record with what the gateway added. Where it lies there.
+    pub(crate) value: Range<usize>,
     /// The id that the gateway made for it.
     pub(crate) assigned_id: Option<String>,
 }
@@ -54,6 +55,8 @@ pub(crate) struct Refused {
 /// The records of one submission, judged, each kind in the order of the submission.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
+    /// The encoded records, side by side: a submission costs one buffer.
+    pub(crate) bytes: Vec<u8>,
     pub(crate) records: Vec<Record>,
     pub(crate) refused: Vec<Refused>,
 }
@@ -81,10 +84,14 @@ impl Validator {
 
     /// Judges every record of `submission`; those that pass were accepted at `accept_time`.
     pub(crate) fn submission(&self, submission: &Submission, accept_time: Time) -> Judged {
+        let count = submission.records.len();
+        let bytes: usize = submission.records.iter().map(Bytes::len).sum();
         let mut judged = Judged {
-            records: Vec::with_capacity(submission.records.len()),
+            bytes: Vec::with_capacity(bytes + count * GatewayFields::MOST),
+            records: Vec::with_capacity(count),
             refused: Vec::new(),
         };
+        let added = GatewayFields::new(DEFAULT_TENANT, accept_time);
         let mut malformed = submission.malformed.iter().peekable();
         for (index, encoded) in (0u32..).zip(&submission.records) {
             if let Some((_, refusal)) = malformed.next_if(|(at, _)| *at == index) {
@@ -96,7 +103,7 @@ impl Validator {
                 });
                 continue;
             }
-            match self.record(index, encoded, accept_time) {
+            match self.record(index, encoded, &added, &mut judged.bytes) {
                 Ok(record) => judged.records.push(record),
                 Err(refused) => judged.refused.push(refused),
             }
@@ -104,12 +111,14 @@ impl Validator {
         judged
     }
 
-    /// Judges the record at place `index` of its submission.
-    pub(crate) fn record(
+    /// Judges the record at place `index` of its submission; one that passes is appended to `bytes`
+    /// with what is `added`.
+    fn record(
         &self,
         index: u32,
         encoded: &[u8],
-        accept_time: Time,
+        added: &GatewayFields,
+        bytes: &mut Vec<u8>,
     ) -> Result<Record, Refused> {
         let no_id = |refusal| Refused {
             index,
@@ -133,13 +142,27 @@ impl Validator {
                 request_id: readable(view.request_id),
                 refusal,
             })?;
-        let assigned = assigned_id.as_deref();
-        let value = with_gateway_fields(encoded, assigned, DEFAULT_TENANT, accept_time);
-        let key = match assigned {
-            Some(id) if view.key.is_empty() => Bytes::copy_from_slice(id.as_bytes()),
-            _ => same_bytes_in(&value, encoded, view.partition_key()),
+        let start = bytes.len();
+        added.append(bytes, encoded, assigned_id.as_deref());
+        let value = start..bytes.len();
+        let (partition, key) = match &assigned_id {
+            Some(id) if view.key.is_empty() => {
+                // The id stands once more behind the record, where its place is known.
+                bytes.extend_from_slice(id.as_bytes());
+                (
+                    partition_of(id.as_bytes(), self.partitions),
+                    value.end..bytes.len(),
+                )
+            }
+            _ => {
+                let key = view.partition_key();
+                let place = start + key.as_ptr().addr() - encoded.as_ptr().addr();
+                (
+                    partition_of(key.as_bytes(), self.partitions),
+                    place..place + key.len(),
+                )
+            }
         };
-        let partition = partition_of(&key, self.partitions);
         Ok(Record {
             index,
             partition,
@@ -230,17 +253,6 @@ fn content_id(view: &RecordView<'_>) -> String {
     }
     let hex = hasher.finalize().to_hex();
     format!("c-{}", hex.chars().take(32).collect::<String>())
-}
-
-/// `text`, a part of `encoded`, as a slice of `value`, which begins with the same bytes.
-fn same_bytes_in(value: &Bytes, encoded: &[u8], text: &str) -> Bytes {
-    let begin = text.as_ptr().addr().wrapping_sub(encoded.as_ptr().addr());
-    let end = begin.wrapping_add(text.len());
-    if value.get(begin..end) == Some(text.as_bytes()) {
-        value.slice(begin..end)
-    } else {
-        Bytes::copy_from_slice(text.as_bytes())
-    }
 }
 
 // === limits ===

@@ -3,7 +3,6 @@
 //! Source: the protobuf encoding guide, <https://protobuf.dev/programming-guides/encoding/>.
 
 use super::{Time, WireError, tag};
-use bytes::{BufMut, BytesMut};
 use prost::encoding::{WireType, encode_key, encode_varint};
 use std::str;
 
@@ -197,14 +196,14 @@ fn next_bytes<'a>(cursor: &mut Cursor<'a>, wanted: u32) -> Option<&'a [u8]> {
 
 // === writing ===
 
-pub(super) fn put_bytes(out: &mut BytesMut, number: u32, bytes: &[u8]) {
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
     encode_key(number, WireType::LengthDelimited, out);
     encode_varint(bytes.len() as u64, out);
-    out.put_slice(bytes);
+    out.extend_from_slice(bytes);
 }
 
-pub(super) fn put_time(out: &mut BytesMut, number: u32, time: Time) {
-    let mut inner = BytesMut::with_capacity(24);
+pub(super) fn put_time(out: &mut Vec<u8>, number: u32, time: Time) {
+    let mut inner = Vec::with_capacity(24);
     if time.seconds != 0 {
         encode_key(1, WireType::Varint, &mut inner);
         encode_varint(time.seconds.cast_unsigned(), &mut inner);

@@ -6,7 +6,8 @@
 //! boundary. So whoever reads on from there, after a crash or in the place of another, either
 //! creates the next segment or finds it created: nothing is written twice and nothing left out.
 //!
-//! [`name`] where a segment lies, [`mod@line`] a record as a line, [`segment`] and [`reader`] the
+//! [`name`] where a segment lies, [`mod@line`] a record as a line, [`lines`] many of
+//! them packed, [`segment`] and [`reader`] the
 //! bytes, [`start`] where a chain goes on, [`open`] judging and filling (the state machine),
 //! [`closed`] what a segment covers, [`adopt`] a segment found in place.
 
@@ -14,6 +15,7 @@
 pub mod name;
 
 pub mod line;
+pub mod lines;
 
 pub mod segment;
 

@@ -13,12 +13,14 @@
 use super::adopt::Found;
 use super::closed::{ClosedSegment, Entry, Fault, Verdict, What};
 use super::line::{self, Stamp, TimeText};
+use super::lines::Lines;
 use super::name::ChainName;
 use crate::parse::{Content, Named, Polled};
-use cloudsync::identity::{Fingerprint, Id16};
+use cloudsync::identity::{Fingerprint, Id16, IdHash};
 use cloudsync_dedupe::{Lookup, Subject};
 use cloudsync_kafka::Reason;
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,11 +44,13 @@ pub struct Chain {
     limits: Limits,
     open: Open,
     in_flight: Option<Arc<ClosedSegment>>,
-    seen: HashMap<Id16, Fingerprint>,
+    seen: HashMap<Id16, Fingerprint, IdHash>,
     /// Starts of segments that were listed ahead of the open one, in order.
     ahead: VecDeque<i64>,
     /// The segment being uploaded was cut at the first of those.
     cut_in_flight: bool,
+    /// Whether lines are made.
+    writes: bool,
     times: TimeText,
 }
 
@@ -56,7 +60,7 @@ struct Open {
     end: i64,
     entries: Vec<Entry>,
     faults: Vec<Fault>,
-    lines: Vec<u8>,
+    lines: Lines,
     bytes: u64,
     since: Option<Instant>,
     /// It ends where the next listed segment starts.
@@ -74,13 +78,21 @@ impl Chain {
             limits,
             open: Open::at(start),
             in_flight: None,
-            seen: HashMap::new(),
+            seen: HashMap::default(),
             ahead: ahead.into(),
             cut_in_flight: false,
+            writes: true,
             times: TimeText::default(),
         };
         chain.pass_ahead();
         chain
+    }
+
+    /// The same for a destination that keeps nothing: it makes no lines.
+    #[must_use]
+    pub fn without_lines(mut self) -> Self {
+        self.writes = false;
+        self
     }
 
     /// Its name.
@@ -137,17 +149,10 @@ impl Chain {
                 (What::Named(*named), verdict, detail)
             }
         };
-        let line = match (verdict, what, polled.view()) {
-            (Verdict::Written, What::Named(named), Some(view)) => {
+        let line = match (verdict, what) {
+            (Verdict::Written, What::Named(named)) => {
                 self.seen.insert(named.id, named.fingerprint);
-                let before = self.open.lines.len();
-                let stamp = Stamp {
-                    offset: polled.offset(),
-                    timestamp_ms: polled.record.timestamp_ms,
-                    fingerprint: named.fingerprint,
-                };
-                line::append(&mut self.open.lines, &mut self.times, &view, stamp);
-                self.open.lines.len() - before
+                self.write(polled, named.fingerprint)
             }
             _ => 0,
         };
@@ -167,6 +172,22 @@ impl Chain {
         });
         self.open.since.get_or_insert(now);
         verdict
+    }
+
+    /// The record's line; out: its length.
+    fn write(&mut self, polled: &Polled, fingerprint: Fingerprint) -> usize {
+        let Some(view) = self.writes.then(|| polled.view()).flatten() else {
+            return 0;
+        };
+        let stamp = Stamp {
+            offset: polled.offset(),
+            timestamp_ms: polled.record.timestamp_ms,
+            fingerprint,
+        };
+        let times = &mut self.times;
+        self.open
+            .lines
+            .append(|out| line::append(out, times, &view, stamp))
     }
 
     fn judge(&self, named: Named, offset: i64, answer: Option<Lookup>) -> (Verdict, String) {
@@ -223,7 +244,7 @@ impl Chain {
 
     /// Closes the open segment and opens the next one behind it. Out: the closed one, to be
     /// uploaded, and its lines. `None` while another is being uploaded or there is nothing.
-    pub fn close(&mut self) -> Option<(Arc<ClosedSegment>, Vec<u8>)> {
+    pub fn close(&mut self) -> Option<(Arc<ClosedSegment>, Lines)> {
         if self.in_flight.is_some() || self.open.start == self.open.end {
             return None;
         }
@@ -271,16 +292,20 @@ impl Chain {
     /// its end is dropped, the rest is kept with its verdicts, in a segment that starts there.
     /// `lines`: those of the segment being uploaded. The ids written in `found` count as seen.
     /// What is kept closes at the flush timer like anything else, also if nothing more comes.
-    pub fn go_on_behind(&mut self, found: &Found, lines: &[u8], now: Instant) {
+    ///
+    /// # Errors
+    /// As for [`Lines::frame`]; the chain cannot go on then.
+    pub fn go_on_behind(&mut self, found: &Found, lines: &[u8], now: Instant) -> io::Result<()> {
         let end = found.header.end;
         let in_flight = self.in_flight.take();
         self.cut_in_flight = false;
         let open = mem::replace(&mut self.open, Open::at(end));
+        let open_lines = open.lines.text()?;
         let parts = [
             in_flight
                 .as_ref()
                 .map(|segment| (&segment.entries, &segment.faults, lines)),
-            Some((&open.entries, &open.faults, &open.lines[..])),
+            Some((&open.entries, &open.faults, &open_lines[..])),
         ];
         for (entries, faults, lines) in parts.into_iter().flatten() {
             let mut at = 0;
@@ -288,9 +313,8 @@ impl Chain {
                 let line = at..at + entry.line as usize;
                 at = line.end;
                 if entry.offset >= end {
-                    self.open
-                        .lines
-                        .extend_from_slice(lines.get(line).unwrap_or_default());
+                    let line = lines.get(line).unwrap_or_default();
+                    self.open.lines.append(|out| out.extend_from_slice(line));
                     self.open.push(*entry);
                 } else if let (Verdict::Written, What::Named(named)) = (entry.verdict, entry.what) {
                     self.seen.remove(&named.id);
@@ -306,6 +330,7 @@ impl Chain {
             self.seen.insert(line.named.id, line.named.fingerprint);
         }
         self.pass_ahead();
+        Ok(())
     }
 
     /// A listed segment that starts at or below the open one's start bounds nothing any more.
@@ -337,7 +362,7 @@ impl Open {
             end: start,
             entries: Vec::new(),
             faults: Vec::new(),
-            lines: Vec::new(),
+            lines: Lines::default(),
             bytes: 0,
             since: None,
             cut: false,

@@ -6,6 +6,7 @@
 //! Promises: the same bytes at every destination.
 
 use super::line::push_hex;
+use super::lines::Lines;
 use super::name::SegmentName;
 use bytes::Bytes;
 use cloudsync::identity::{Fingerprint, Id16};
@@ -21,8 +22,6 @@ pub(super) const MAGIC: u32 = 0x184D_2A50;
 /// What `cloudsync` says in the header of a segment.
 pub(super) const KIND: &str = "segment";
 
-/// Fast, and already most of what zstd can make of such lines.
-const LEVEL: i32 = 1;
 /// What stands between the rest of the header and its sum.
 const SUM: &str = ",\"sum\":\"";
 
@@ -107,32 +106,37 @@ impl Header {
     }
 }
 
-/// The object that holds `lines` under `header`. Takes about 2 ns a byte: not for the threads
-/// that serve others.
+/// The object that holds `lines`, as they are, under `header`.
+///
+/// # Errors
+/// What zstd says; it has no reason to but a lack of memory.
+pub fn seal(header: &Header, lines: &[u8]) -> io::Result<Bytes> {
+    let mut packed = Lines::default();
+    packed.append(|piece| piece.extend_from_slice(lines));
+    seal_frame(header, &packed.frame()?)
+}
+
+/// The object that holds the lines in `frame` under `header`.
 ///
 /// Last in the header stands `sum`, 16 hex digits: XXH3-64 of what stands before it in the header
 /// and of the zstd frame. So no byte of an object can be altered unnoticed, not even in the header
 /// or where zstd itself would not mind.
 ///
 /// # Errors
-/// What zstd says; it has no reason to but a lack of memory.
-pub fn seal(header: &Header, lines: &[u8]) -> io::Result<Bytes> {
+/// When the header cannot be written as JSON, which has no reason either.
+pub fn seal_frame(header: &Header, frame: &[u8]) -> io::Result<Bytes> {
     let mut head = serde_json::to_vec(header)?;
     head.pop();
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-    // An altered byte is an error on reading, not another record.
-    compressor.include_checksum(true)?;
-    let packed = compressor.compress(lines)?;
-    let sum = sum(&head, &packed);
+    let sum = sum(&head, frame);
     head.extend_from_slice(SUM.as_bytes());
     push_hex(&mut head, &sum.to_be_bytes());
     head.extend_from_slice(b"\"}\n");
     let head_length = u32::try_from(head.len()).map_err(io::Error::other)?;
-    let mut object = Vec::with_capacity(8 + head.len() + packed.len());
+    let mut object = Vec::with_capacity(8 + head.len() + frame.len());
     object.extend_from_slice(&MAGIC.to_le_bytes());
     object.extend_from_slice(&head_length.to_le_bytes());
     object.extend_from_slice(&head);
-    object.extend_from_slice(&packed);
+    object.extend_from_slice(frame);
     Ok(object.into())
 }
 

@@ -39,7 +39,8 @@ pub enum Create {
 /// 4. `AlreadyExists`, `None` and an empty list are said only by a destination that is there: one
 ///    that is away (unmounted, unreachable) is an error.
 ///
-/// A sink that [forgets](Self::is_conditional) keeps no object, and so the first law only.
+/// A sink that [forgets](Self::is_conditional) keeps no object, and so the first law only; a segment
+/// comes to it as an empty object.
 #[async_trait]
 pub trait SegmentSink: Debug + Send + Sync {
     /// Whether it keeps what it is given, so that a second create is told from the first.

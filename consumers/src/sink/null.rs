@@ -1,5 +1,6 @@
-//! `null://`: takes everything and keeps nothing. For measuring what comes before; the tally of
-//! what arrived is in [`crate::Counters::tally`].
+//! `null://`: takes everything and keeps nothing, so in `batch` mode nothing is written or packed
+//! for it either. For measuring what comes before; the tally of what arrived is in
+//! [`crate::Counters::tally`].
 
 use super::{Create, SegmentSink, SinkError};
 use async_trait::async_trait;

@@ -49,11 +49,14 @@ impl Worker {
         } else {
             reader::raw_lines(&ours)
         };
-        let lines = lines.map_err(|error| Halt::Stopped {
+        let failed = |why: String| Halt::Stopped {
             alarm: "segment_failed",
-            why: format!("cannot read back our own {name}: {}", error_chain(&error)),
-        })?;
-        self.chain.go_on_behind(&found, &lines, Instant::now());
+            why: format!("cannot read back our own {name}: {why}"),
+        };
+        let lines = lines.map_err(|error| failed(error_chain(&error)))?;
+        self.chain
+            .go_on_behind(&found, &lines, Instant::now())
+            .map_err(|error| failed(error.to_string()))?;
         tracing::info!(segment = %name, end = found.header.end, records, "segment found in place");
         let subjects = found.subjects();
         let marked = self.context.dedupe.mark(&subjects).await;

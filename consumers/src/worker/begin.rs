@@ -78,6 +78,10 @@ async fn begin(
         Start::Inside { segment, ahead } => (segment, ahead, true),
     };
     let tracker = CommitTracker::new(partition, assigned.epoch, position);
+    let mut chain = Chain::new(name.clone(), context.limits, position, ahead);
+    if !context.sink.is_conditional() {
+        chain = chain.without_lines();
+    }
     let worker = Worker {
         context: Arc::clone(context),
         revoked: revoked.clone(),
@@ -90,7 +94,7 @@ async fn begin(
         ),
         backlog: VecDeque::new(),
         upload: None,
-        chain: Chain::new(name.clone(), context.limits, position, ahead),
+        chain,
     };
     let first = match (inside, known) {
         (true, _) => First::Compare(name.segment(position)),

@@ -6,7 +6,8 @@
 //! that the segment lies there.
 
 use super::Context;
-use crate::chain::segment::seal;
+use crate::chain::lines::Lines;
+use crate::chain::segment::seal_frame;
 use crate::chain::{ClosedSegment, SegmentName};
 use crate::sink::Create;
 use bytes::Bytes;
@@ -64,14 +65,18 @@ impl Upload {
         }
     }
 
-    pub(super) async fn run(self, lines: Vec<u8>) -> Uploaded {
-        let segment = Arc::clone(&self.segment);
-        // Compressing takes up to some ten milliseconds: not on a thread that serves others.
-        let sealed =
-            tokio::task::spawn_blocking(move || seal(&segment.header(), &lines).map_err(Box::new));
-        let object = match sealed.await {
-            Ok(Ok(object)) => object,
-            Ok(Err(error)) => return Uploaded::Failed(format!("cannot seal a segment: {error}")),
+    pub(super) async fn run(self, lines: Lines) -> Uploaded {
+        if !self.context.sink.is_conditional() {
+            return self
+                .deliver(Bytes::new())
+                .await
+                .unwrap_or(Uploaded::GivenUp);
+        }
+        let sealed = lines
+            .frame()
+            .and_then(|frame| seal_frame(&self.segment.header(), &frame));
+        let object = match sealed {
+            Ok(object) => object,
             Err(error) => return Uploaded::Failed(format!("cannot seal a segment: {error}")),
         };
         self.deliver(object).await.unwrap_or(Uploaded::GivenUp)

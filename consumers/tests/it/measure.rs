@@ -4,7 +4,7 @@
 use super::support::{Log, Sent, at, memory};
 use cloudsync::SyncRecord;
 use cloudsync::wire::{Time, with_gateway_fields};
-use cloudsync_consumers::chain::segment::seal;
+use cloudsync_consumers::chain::segment::seal_frame;
 use cloudsync_consumers::chain::{Chain, ChainName, Limits};
 use cloudsync_consumers::parse::Polled;
 use cloudsync_consumers::read_back;
@@ -81,7 +81,9 @@ fn measure_the_chain() {
         if chain.is_full() {
             let began = Instant::now();
             let (segment, lines) = chain.close().unwrap();
-            sealed += seal(&segment.header(), &lines).unwrap().len();
+            sealed += seal_frame(&segment.header(), &lines.frame().unwrap())
+                .unwrap()
+                .len();
             chain.forget(&segment.subjects());
             chain.created();
             sealing += began.elapsed();

@@ -88,7 +88,7 @@ impl Log {
                 .producer
                 .produce(&self.settings.topic, chunk.to_vec())
                 .await;
-            results.into_iter().for_each(|result| drop(result.unwrap()));
+            assert!(results.iter().all(Result::is_ok), "{results:?}");
         }
     }
 

@@ -8,6 +8,8 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
 //! configuration, 130 interrupted (143 by SIGTERM) before it was done.
 
+#![forbid(unsafe_code)]
+
 // 1. what was asked for
 pub mod args;
 pub mod failure;

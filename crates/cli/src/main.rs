@@ -1,5 +1,7 @@
 //! `cloudsync`: parses the arguments, runs the command, says why it failed.
 
+#![forbid(unsafe_code)]
+
 use clap::Parser;
 use cloudsync_cli::args::Cli;
 use std::process::ExitCode;

@@ -3,6 +3,8 @@
 //! [`claim`] what is asked and answered, [`store`] the trait and its laws, [`settings`] which
 //! store is opened and with which limits, [`memory`] the store that lives in one process.
 
+#![forbid(unsafe_code)]
+
 // 1. what is asked and answered
 pub mod claim;
 pub mod store;

@@ -10,6 +10,8 @@
 //! `retention` drops what is no longer to be kept.
 //! `store` owns the directory all of these live in.
 
+#![forbid(unsafe_code)]
+
 mod broker;
 mod config;
 mod descriptors;

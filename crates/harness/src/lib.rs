@@ -5,6 +5,8 @@
 //! [`client`] streams through the public client, and [`checker`] reads the destinations with a
 //! reader of its own and holds them against the journal.
 
+#![forbid(unsafe_code)]
+
 pub mod checker;
 pub mod client;
 pub mod journal;

@@ -6,7 +6,9 @@
 
 use crate::consumer::outcome::Reason;
 use crate::consumer::partition::PolledRecord;
-use crate::producer::{Message, Position, Produced, Producer};
+use crate::position::Position;
+use crate::producer::batch::{Headers, ProduceBatch, ProduceEntry};
+use crate::producer::{Produced, Producer};
 use crate::settings::KafkaSettings;
 use bytes::Bytes;
 use cloudsync::partition::partition_of;
@@ -86,11 +88,15 @@ impl DeadLetterProducer {
 
     /// Sets `letters` aside: one result each, in the same order.
     pub async fn produce(&self, letters: Vec<DeadLetter>) -> Vec<Produced> {
-        let batch = letters
-            .into_iter()
-            .map(|letter| letter.into_message(self.partitions));
+        let (mut bytes, mut entries) = (Vec::new(), Vec::with_capacity(letters.len()));
+        let mut headers = Vec::with_capacity(letters.len());
+        for letter in letters {
+            entries.push(letter.entry(&mut bytes, self.partitions));
+            headers.push(letter.into_headers());
+        }
+        let batch = ProduceBatch::with_headers(bytes, entries, headers);
         self.producer
-            .send(&self.topic, batch.collect(), self.limit)
+            .send(&self.topic, batch, self.limit, None)
             .await
     }
 }
@@ -98,19 +104,29 @@ impl DeadLetterProducer {
 // === impl DeadLetter ===
 
 impl DeadLetter {
-    fn into_message(self, partitions: u32) -> Message {
-        let PolledRecord { key, value, .. } = self.original;
+    /// The original record, its parts put behind `bytes`.
+    fn entry(&self, bytes: &mut Vec<u8>, partitions: u32) -> ProduceEntry {
+        let PolledRecord { key, value, .. } = &self.original;
+        let mut put = |part: &Bytes| {
+            let start = bytes.len();
+            bytes.extend_from_slice(part);
+            start..bytes.len()
+        };
         // By key, so that all dead letters of one key keep their order; never by the origin's
         // partition, which this topic may not have.
-        let hashed = key
-            .as_ref()
-            .or(value.as_ref())
-            .map_or(&[][..], Bytes::as_ref);
-        let partition = partition_of(hashed, partitions);
+        let hashed = key.as_ref().or(value.as_ref());
+        ProduceEntry {
+            partition: partition_of(hashed.map_or(&[][..], Bytes::as_ref), partitions),
+            key: key.as_ref().map(&mut put),
+            value: value.as_ref().map(&mut put),
+        }
+    }
+
+    fn into_headers(self) -> Headers {
         let text = |text: String| Bytes::from(text.into_bytes());
         let failed_at = jiff::Timestamp::try_from(self.failed_at).unwrap_or_default();
         let detail = cut(self.detail, MAX_DETAIL);
-        let headers = vec![
+        vec![
             (TOPIC, text(self.origin.topic.as_ref().to_owned())),
             (PARTITION, text(self.origin.partition.to_string())),
             (OFFSET, text(self.origin.offset.to_string())),
@@ -119,13 +135,7 @@ impl DeadLetter {
             (REASON, Bytes::from_static(self.reason.as_str().as_bytes())),
             (MESSAGE, text(detail)),
             (FAILED_AT, text(failed_at.to_string())),
-        ];
-        Message {
-            partition,
-            key,
-            value,
-            headers,
-        }
+        ]
     }
 }
 
@@ -191,11 +201,15 @@ mod tests {
                 detail: detail.clone(),
                 failed_at: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds),
             };
-            let message = letter.clone().into_message(4);
-            prop_assert!((0..4).contains(&message.partition));
-            prop_assert_eq!((message.key, message.value), (original.key, original.value));
+            let mut bytes = b"the letter before".to_vec();
+            let entry = letter.entry(&mut bytes, 4);
+            prop_assert!((0..4).contains(&entry.partition));
+            let part = |place: Option<std::ops::Range<usize>>| place.map(|at| &bytes[at]);
+            prop_assert_eq!(part(entry.key), original.key.as_deref());
+            prop_assert_eq!(part(entry.value), original.value.as_deref());
+            let headers = letter.clone().into_headers();
             let headers: Vec<_> =
-                message.headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+                headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
             let read = DeadLetterHeaders::parse(&headers).unwrap();
             prop_assert_eq!(&read.origin, &letter.origin);
             prop_assert_eq!(Reason::from_word(&read.reason), Some(letter.reason));

@@ -13,9 +13,11 @@
 // 1. where the log is
 pub mod duration;
 pub mod error;
+pub mod position;
 pub mod settings;
 
 mod client;
+mod librdkafka;
 
 // 2. into the log
 pub mod producer;
@@ -42,7 +44,9 @@ pub use error::KafkaError;
 pub use fetch::fetch_topic;
 pub use inspect::{Inspection, TopicInspection, inspect};
 pub use lag::{PartitionLag, lag};
-pub use producer::{Position, ProduceError, ProduceRecord, Produced, Producer};
+pub use position::Position;
+pub use producer::batch::{ProduceBatch, ProduceEntry};
+pub use producer::{ProduceError, ProduceRecord, Produced, Producer};
 pub use read::{read_topic, read_topic_with_headers};
 pub use settings::{KafkaSettings, SettingsError};
 pub use topics::{TopicReport, TopicState, ensure_topics};

@@ -33,7 +33,7 @@ pub struct KafkaSettings {
     /// How long the topic keeps records. Default 7 days.
     #[serde(with = "crate::duration")]
     pub retention: Duration,
-    /// Longest wait of a record for others to be sent with. Default 5 ms.
+    /// Longest wait of a record for others to be sent with. Default 1 ms.
     #[serde(with = "crate::duration")]
     pub linger: Duration,
     /// Largest record in bytes, key included. Default 1,004,096: the largest that the gateway
@@ -92,7 +92,7 @@ impl Default for KafkaSettings {
             dlq_partitions: 4,
             replication: 3,
             retention: Duration::from_secs(7 * 86_400),
-            linger: Duration::from_millis(5),
+            linger: Duration::from_millis(1),
             max_record_bytes: cloudsync::limits::MAX_RECORD_BYTES + 4_096,
             queue_records: 200_000,
             queue_bytes: 256 << 20,

@@ -3,6 +3,8 @@
 //! the endpoint that tells it, numbers for others to read, the list printed at start, errors in one
 //! line, URLs without their secrets, and the test hook that kills.
 
+#![forbid(unsafe_code)]
+
 // 1. before anything runs
 mod chain;
 pub mod redact;

@@ -1,4 +1,5 @@
 use super::*;
+use cloudsync_kafka::ProduceBatch;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -172,13 +173,14 @@ fn a_record_without_an_answer_of_the_log_is_not_accepted() {
     let record = |index: u32| crate::validate::Record {
         index,
         partition: 0,
-        key: "k".into(),
-        value: bytes::Bytes::new(),
+        key: 0..0,
+        value: 0..0,
         assigned_id: Some(format!("id-{index}")),
     };
     let batch = Batch {
         count: 3,
         records: vec![record(2), record(0), record(1)],
+        to_produce: ProduceBatch::default(),
         refused: vec![],
     };
     let refused = ProduceError::Refused {

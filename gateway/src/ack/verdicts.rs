@@ -8,6 +8,7 @@ use super::{no_answer, refusal_of, request_id_of};
 use crate::batch::Batch;
 use crate::validate::Refused;
 use cloudsync_kafka::{Position, Produced};
+use std::sync::Arc;
 
 /// What became of one record.
 pub(crate) type Verdict = Result<Accepted, Refused>;
@@ -21,17 +22,23 @@ pub(crate) struct Accepted {
     pub(crate) position: Option<Position>,
 }
 
-/// Puts the log's answers, one for each of `batch.records`, beside its refusals.
-pub(crate) fn verdicts(batch: Batch, results: Vec<Produced>) -> Vec<Verdict> {
+/// Puts the log's answers, one for each of `batch.records`, beside its refusals. The records are in
+/// `topic`.
+pub(crate) fn verdicts(batch: Batch, results: Vec<Produced>, topic: &Arc<str>) -> Vec<Verdict> {
     let mut results = results.into_iter();
     let mut all = Vec::with_capacity(batch.count);
-    for record in batch.records {
+    for (place, record) in batch.records.into_iter().enumerate() {
         let index = record.index;
         let request_id = record
             .assigned_id
-            .unwrap_or_else(|| request_id_of(&record.value));
+            .unwrap_or_else(|| request_id_of(batch.to_produce.value(place)));
         let refusal = match results.next() {
-            Some(Ok(position)) => {
+            Some(Ok(offset)) => {
+                let position = offset.map(|offset| Position {
+                    topic: Arc::clone(topic),
+                    partition: record.partition,
+                    offset,
+                });
                 let accepted = Accepted {
                     request_id,
                     position,

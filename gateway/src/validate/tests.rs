@@ -15,8 +15,27 @@ fn validator(missing_id: MissingId) -> Validator {
     Validator::new(&settings, vec!["aws".into(), "azure".into()], 12)
 }
 
-fn judge(record: &SyncRecord) -> Result<Record, Refused> {
-    validator(MissingId::Generate).record(3, &record.encode_to_vec(), AT)
+/// A record that passed, with its parts.
+#[derive(Debug)]
+struct Passed {
+    record: Record,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+fn judge(record: &SyncRecord) -> Result<Passed, Refused> {
+    judge_with(MissingId::Generate, &record.encode_to_vec())
+}
+
+fn judge_with(missing_id: MissingId, encoded: &[u8]) -> Result<Passed, Refused> {
+    let mut bytes = b"the record before".to_vec();
+    let added = GatewayFields::new("default", AT);
+    let record = validator(missing_id).record(3, encoded, &added, &mut bytes)?;
+    Ok(Passed {
+        key: bytes[record.key.clone()].to_vec(),
+        value: bytes[record.value.clone()].to_vec(),
+        record,
+    })
 }
 
 fn valid() -> SyncRecord {
@@ -31,11 +50,11 @@ fn valid() -> SyncRecord {
 
 #[test]
 fn a_record_goes_into_the_log_as_it_was_sent() {
-    let record = judge(&valid()).unwrap();
-    assert_eq!((record.index, record.assigned_id), (3, None));
-    assert_eq!(record.key, "account-7");
-    assert_eq!(record.partition, partition_of(b"account-7", 12));
-    let stored = SyncRecord::decode(record.value).unwrap();
+    let passed = judge(&valid()).unwrap();
+    assert_eq!((passed.record.index, passed.record.assigned_id), (3, None));
+    assert_eq!(passed.key, b"account-7");
+    assert_eq!(passed.record.partition, partition_of(b"account-7", 12));
+    let stored = SyncRecord::decode(&passed.value[..]).unwrap();
     let time = prost_types::Timestamp {
         seconds: AT.seconds,
         nanos: AT.nanos,
@@ -55,16 +74,17 @@ fn without_a_key_the_id_decides_the_partition() {
         ..valid()
     })
     .unwrap();
-    assert_eq!(sent.key, "id-1");
+    assert_eq!(sent.key, b"id-1");
     let none = SyncRecord {
         key: String::new(),
         request_id: String::new(),
         ..valid()
     };
     let made = judge(&none).unwrap();
-    let id = made.assigned_id.unwrap();
+    let id = made.record.assigned_id.unwrap();
     assert_eq!(made.key, id.as_bytes());
-    assert_eq!(SyncRecord::decode(made.value).unwrap().request_id, id);
+    let stored = SyncRecord::decode(&made.value[..]).unwrap();
+    assert_eq!(stored.request_id, id);
     assert_eq!(Uuid::parse_str(&id).unwrap().get_version_num(), 7);
 }
 
@@ -75,9 +95,7 @@ fn a_missing_id_is_made_derived_or_refused() {
         ..valid()
     };
     let id_of = |record: &SyncRecord, mode| {
-        validator(mode)
-            .record(0, &record.encode_to_vec(), AT)
-            .map(|record| record.assigned_id)
+        judge_with(mode, &record.encode_to_vec()).map(|passed| passed.record.assigned_id)
     };
     let made = [(); 2].map(|()| id_of(&none, MissingId::Generate).unwrap().unwrap());
     assert_ne!(made[0], made[1]);
@@ -246,9 +264,7 @@ fn what_the_gateway_sets_a_client_may_not() {
 
 #[test]
 fn broken_bytes_are_refused_with_their_place() {
-    let refused = validator(MissingId::Generate)
-        .record(0, &[10, 200], AT)
-        .unwrap_err();
+    let refused = judge_with(MissingId::Generate, &[10, 200]).unwrap_err();
     assert_eq!(refused.refusal.reason, ErrorReason::MalformedRecord);
     assert_eq!(
         refused.refusal.message,

@@ -5,7 +5,7 @@
 use super::*;
 use crate::chain::adopt::{Adoption, Whose};
 use crate::chain::reader::raw_lines;
-use crate::chain::segment::seal;
+use crate::chain::segment::seal_frame;
 use bytes::Bytes;
 use cloudsync::SyncRecord;
 use cloudsync_dedupe::LogPosition;
@@ -247,7 +247,7 @@ impl World {
             if self.rules == Rules::CommitBeforeTheAnswer {
                 worker.settled = segment.end;
             }
-            worker.upload = Upload::Closed(segment, lines);
+            worker.upload = Upload::Closed(segment, lines.frame().unwrap());
         }
     }
 
@@ -255,10 +255,10 @@ impl World {
         let Some(worker) = &mut self.workers[i] else {
             return;
         };
-        let Upload::Closed(segment, lines) = &worker.upload else {
+        let Upload::Closed(segment, frame) = &worker.upload else {
             return;
         };
-        let ours = seal(&segment.header(), lines).unwrap();
+        let ours = seal_frame(&segment.header(), frame).unwrap();
         if let Some(theirs) = self.segments.get(&segment.name.start) {
             worker.upload = Upload::Found(ours, theirs.clone());
             return;
@@ -319,7 +319,8 @@ impl World {
                 let end = found.header.end;
                 worker
                     .chain
-                    .go_on_behind(&found, &raw_lines(&ours).unwrap(), Instant::now());
+                    .go_on_behind(&found, &raw_lines(&ours).unwrap(), Instant::now())
+                    .unwrap();
                 // What is left must not wait for a record that may never come.
                 let left = worker.chain.in_hand().next().is_some();
                 assert_eq!(worker.chain.deadline().is_some(), left);
@@ -622,7 +623,7 @@ fn a_shorter_segment_found_does_not_forget_where_the_next_one_starts() {
     let mut theirs = Chain::new(name(), limits(), 0, vec![]);
     take(&mut theirs, &log[..2]);
     let (segment, lines) = theirs.close().unwrap();
-    let object = seal(&segment.header(), &lines).unwrap();
+    let object = seal_frame(&segment.header(), &lines.frame().unwrap()).unwrap();
     let found = Found::read(&segment.name, &object, 12).unwrap();
 
     let mut chain = Chain::new(name(), limits(), 0, vec![0, 4]);
@@ -631,8 +632,8 @@ fn a_shorter_segment_found_does_not_forget_where_the_next_one_starts() {
     let (segment, lines) = chain.close().unwrap();
     assert_eq!(segment.end, 4);
     assert!(chain.is_full());
-    let ours = seal(&segment.header(), &lines).unwrap();
-    chain.go_on_behind(&found, &raw_lines(&ours).unwrap(), Instant::now());
+    let ours = lines.text().unwrap();
+    chain.go_on_behind(&found, &ours, Instant::now()).unwrap();
     assert_eq!((chain.position(), chain.is_full()), (4, false));
     assert_eq!(take(&mut chain, &log[4..]), 0);
     let (segment, _) = chain.close().unwrap();

@@ -6,7 +6,7 @@
 
 use crate::claim::{Claim, Lease, LogPosition, Lookup, Subject, Token};
 use crate::store::Stats;
-use cloudsync::identity::{Fingerprint, Id16};
+use cloudsync::identity::{Fingerprint, Id16, IdHash};
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -59,7 +59,7 @@ enum Entry {
 #[derive(Debug)]
 pub(super) struct Table {
     limits: TableLimits,
-    entries: HashMap<Id16, Entry>,
+    entries: HashMap<Id16, Entry, IdHash>,
     /// Marks by age. A place is stale when its mark is gone or has another time.
     order: VecDeque<(u64, Id16)>,
     held: usize,
@@ -85,7 +85,7 @@ impl Table {
     pub(super) fn new(limits: TableLimits) -> Self {
         Self {
             limits,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             order: VecDeque::new(),
             held: 0,
             first_deadline: u64::MAX,

@@ -202,3 +202,44 @@ fn the_agreed_crates_are_used() {
         );
     }
 }
+
+/// Every other crate forbids it; there it is denied, and one file asks for it.
+#[test]
+fn unsafe_code_stands_in_one_file() {
+    for package in packages() {
+        let source = package.manifest_path.parent().unwrap().join("src");
+        let root = std::fs::read_to_string(source.join("lib.rs")).unwrap();
+        let forbids = root.contains("#![forbid(unsafe_code)]");
+        assert_eq!(
+            forbids,
+            package.name.as_str() != "cloudsync-kafka",
+            "{}",
+            package.name
+        );
+    }
+    let kafka = concat!(env!("CARGO_MANIFEST_DIR"), "/../kafka/src");
+    for entry in walkdir(std::path::Path::new(kafka)) {
+        let text = std::fs::read_to_string(&entry).unwrap();
+        let asks = text.contains("unsafe_code");
+        assert_eq!(
+            asks,
+            entry.ends_with("librdkafka.rs"),
+            "{}",
+            entry.display()
+        );
+    }
+}
+
+fn walkdir(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| {
+            if path.is_dir() {
+                walkdir(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}

@@ -8,7 +8,7 @@
 //! the batch costs one of each.
 
 use super::room::Permit;
-use super::{Position, ProduceError, Produced};
+use super::{ProduceError, Produced};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
@@ -120,24 +120,15 @@ impl Flight {
     }
 
     /// The fate of every record, once [`Flight::landed`].
-    pub(super) fn results(
-        &self,
-        topic: &Arc<str>,
-        partitions: impl Iterator<Item = i32>,
-        into: &mut Vec<Produced>,
-    ) {
+    pub(super) fn results(&self, into: &mut Vec<Produced>) {
         let mut failures = std::mem::take(&mut *self.failures.lock());
         failures.sort_by_key(|(index, _)| *index);
         let mut failures = failures.into_iter().peekable();
-        for (index, (slot, partition)) in self.offsets.iter().zip(partitions).enumerate() {
+        for (index, slot) in self.offsets.iter().enumerate() {
             let failure = failures.next_if(|(of, _)| *of == index);
             let offset = slot.load(Ordering::Acquire);
             into.push(match failure {
-                _ if offset >= 0 => Ok(Some(Position {
-                    topic: Arc::clone(topic),
-                    partition,
-                    offset,
-                })),
+                _ if offset >= 0 => Ok(Some(offset)),
                 _ if offset == UNPLACED => Ok(None),
                 Some((_, error)) => Err(error),
                 None => Err(ProduceError::Unavailable {

@@ -8,10 +8,11 @@
 //! its room and share taken, until the log has answered. The caller is woken once a batch, not
 //! once a record.
 //!
-//! `send` brings a batch into librdkafka's queue, `room` bounds what is on its way and keeps the
+//! `batch` is what comes in, `send` brings it into librdkafka's queue, `room` bounds what is on its way and keeps the
 //! order, `flight` is one batch on its way, `native` owns librdkafka's producer and makes it anew
 //! after a fatal error, `place` tells where a record lies.
 
+pub(crate) mod batch;
 pub(crate) mod flight;
 pub(crate) mod native;
 mod place;
@@ -21,6 +22,7 @@ mod send;
 use crate::KafkaError;
 use crate::client::{self, blocking};
 use crate::settings::KafkaSettings;
+use batch::ProduceBatch;
 use bytes::Bytes;
 use flight::Share;
 use native::Native;
@@ -31,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A record to be produced.
+/// A record to be produced, on its own; see [`ProduceBatch`] for many.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProduceRecord {
     /// Where to; see [`cloudsync::partition::partition_of`].
@@ -42,20 +44,9 @@ pub struct ProduceRecord {
     pub value: Bytes,
 }
 
-/// Where a record lies in the log.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Position {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: i32,
-    /// The offset.
-    pub offset: i64,
-}
-
-/// What became of a record. `Ok(None)`: the log has it as well, but has not said where; so it is
-/// when an acknowledgement was lost and the record was sent again.
-pub type Produced = Result<Option<Position>, ProduceError>;
+/// What became of a record: its offset in its partition. `Ok(None)`: the log has it as well, but has
+/// not said where; so it is when an acknowledgement was lost and the record was sent again.
+pub type Produced = Result<Option<i64>, ProduceError>;
 
 /// Why the log has not acknowledged a record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,14 +86,6 @@ struct Inner {
     room: Room,
 }
 
-/// A record on its way into a topic, with what only some have.
-pub(crate) struct Message {
-    pub(crate) partition: i32,
-    pub(crate) key: Option<Bytes>,
-    pub(crate) value: Option<Bytes>,
-    pub(crate) headers: Vec<(&'static str, Bytes)>,
-}
-
 /// Most records that are queued in one go.
 const CHUNK: usize = 4_096;
 
@@ -115,35 +98,6 @@ impl ProduceError {
         match self {
             Self::Unavailable { .. } => true,
             Self::TooLarge { .. } | Self::Refused { .. } => false,
-        }
-    }
-}
-
-// === impl Message ===
-
-impl Message {
-    /// Bytes that count against the limits.
-    pub(crate) fn size(&self) -> usize {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        headers
-            + self.key.as_ref().map_or(0, Bytes::len)
-            + self.value.as_ref().map_or(0, Bytes::len)
-    }
-}
-
-impl From<ProduceRecord> for Message {
-    fn from(record: ProduceRecord) -> Self {
-        let key = Some(record.key).filter(|key| !key.is_empty());
-        let value = Some(record.value);
-        Self {
-            partition: record.partition,
-            key,
-            value,
-            headers: Vec::new(),
         }
     }
 }
@@ -176,12 +130,13 @@ impl Producer {
     /// order of the calls, not of the polls. When the call returns, the records are queued, or, if
     /// there is no room, stand in line; a future that stands there must be polled or dropped, since
     /// those behind it wait for it. Dropping it cancels nothing that was queued.
-    pub fn produce(
+    pub fn produce<B: Into<ProduceBatch>>(
         &self,
         topic: &str,
-        batch: Vec<ProduceRecord>,
-    ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
-        self.send_records(topic, batch, None)
+        batch: B,
+    ) -> impl Future<Output = Vec<Produced>> + Send + use<B> {
+        let limit = self.inner.settings.max_record_bytes;
+        self.send(topic, batch.into(), limit, None)
     }
 
     /// The same; `share` is held until the log has answered for all that was queued, also when
@@ -189,31 +144,22 @@ impl Producer {
     pub fn produce_holding(
         &self,
         topic: &str,
-        batch: Vec<ProduceRecord>,
+        batch: ProduceBatch,
         share: Arc<dyn Send + Sync>,
     ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
-        self.send_records(topic, batch, Some(share))
-    }
-
-    fn send_records(
-        &self,
-        topic: &str,
-        batch: Vec<ProduceRecord>,
-        share: Option<Share>,
-    ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
         let limit = self.inner.settings.max_record_bytes;
-        let sending = Sending::new(&self.inner, topic, limit, share);
-        sending.start(batch.into_iter().map(Message::from).collect())
+        self.send(topic, batch, limit, Some(share))
     }
 
-    /// [`Producer::produce`] with all that a record can have, up to `limit` bytes each.
+    /// [`Producer::produce`] of records with up to `limit` bytes each.
     pub(crate) fn send(
         &self,
         topic: &str,
-        batch: Vec<Message>,
+        batch: ProduceBatch,
         limit: usize,
+        share: Option<Share>,
     ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
-        Sending::new(&self.inner, topic, limit, None).start(batch)
+        Sending::new(&self.inner, topic, limit, share).start(batch)
     }
 
     /// Connects, checks that the topics are there with at least the configured partitions, and so

@@ -6,11 +6,13 @@
 //! An idempotent producer that can no longer prove the order of its records ends for good. What
 //! it still held ends as unavailable, a new one takes its place, at most once a second.
 
+use super::ProduceError;
+use super::batch::ProduceBatch;
 use super::flight::{Flight, Flights, Held, Ticket};
 use super::place::Places;
-use super::{Message, ProduceError};
 use crate::KafkaError;
 use crate::client;
+use crate::librdkafka::{BatchProducer, Outgoing};
 use crate::settings::KafkaSettings;
 use parking_lot::RwLock;
 use rdkafka::client::ClientContext;
@@ -21,6 +23,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{
     BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -43,7 +46,7 @@ struct Shared {
 /// One producer of librdkafka, with what is on its way in it.
 pub(crate) struct Live {
     /// `None` only while being dropped.
-    producer: Option<ThreadedProducer<Context>>,
+    producer: Option<BatchProducer<Context>>,
     flights: Arc<Flights>,
     made: Instant,
 }
@@ -54,16 +57,6 @@ struct Context {
     places: Places,
     shared: Weak<Shared>,
     fatal: AtomicBool,
-}
-
-/// What came of queueing one record.
-pub(crate) enum Sent {
-    /// A delivery report will follow.
-    Queued,
-    /// The queue is full; nothing follows.
-    Full,
-    /// It is not queued; nothing follows.
-    Failed(ProduceError),
 }
 
 // === impl Native ===
@@ -81,11 +74,7 @@ impl Native {
 
     /// The current producer.
     pub(crate) fn current(&self) -> Result<Arc<Live>, ProduceError> {
-        let live = self.shared.live.read().clone();
-        let reason = || ProduceError::Unavailable {
-            reason: "the producer is closed".to_owned(),
-        };
-        live.ok_or_else(reason)
+        self.shared.live.read().clone().ok_or_else(closed)
     }
 
     /// Metadata of the whole cluster. Blocks up to `timeout`.
@@ -97,7 +86,8 @@ impl Native {
         let closed = || KafkaError::Closed { what: "producer" };
         let live = self.shared.live.read().clone().ok_or_else(closed)?;
         let producer = live.producer.as_ref().ok_or_else(closed)?;
-        let answer = producer.client().fetch_metadata(None, timeout);
+        let client = producer.single().client();
+        let answer = client.fetch_metadata(None, timeout);
         answer.map_err(|error| client::unavailable(settings, "metadata", &error))
     }
 
@@ -106,7 +96,7 @@ impl Native {
         let Some(live) = self.shared.live.write().take() else {
             return 0;
         };
-        let Some(producer) = &live.producer else {
+        let Some(producer) = live.producer.as_ref().map(BatchProducer::single) else {
             return 0;
         };
         let left = until.saturating_duration_since(Instant::now());
@@ -168,13 +158,13 @@ impl Live {
             shared: Arc::downgrade(shared),
             fatal: AtomicBool::new(false),
         };
-        let producer = shared.config.create_with_context(context);
+        let producer: Result<ThreadedProducer<_>, _> = shared.config.create_with_context(context);
         let failed = |source| KafkaError::Client {
             what: "producer",
             source,
         };
         Ok(Self {
-            producer: Some(producer.map_err(failed)?),
+            producer: Some(BatchProducer::new(producer.map_err(failed)?)),
             flights,
             made: Instant::now(),
         })
@@ -184,37 +174,76 @@ impl Live {
         self.flights.launch(records, held)
     }
 
-    /// Queues `message` as record `index` of the flight.
+    /// Queues the records `run` of `batch` in their order, the first of them as record `first` of
+    /// the flight. What cannot be queued has failed.
     pub(crate) fn send(
         &self,
         topic: &str,
-        message: &Message,
+        batch: &ProduceBatch,
+        run: Range<usize>,
         ticket: Ticket,
-        index: usize,
-    ) -> Sent {
+        first: usize,
+    ) {
+        let mut plain = Vec::with_capacity(run.len());
+        for (index, place) in run.zip(first..) {
+            let record = batch.outgoing(index, ticket.number(place));
+            if batch.headers(index).is_empty() {
+                plain.push(record);
+                continue;
+            }
+            self.send_plain(topic, &plain);
+            plain.clear();
+            self.send_with_headers(topic, record, batch.headers(index));
+        }
+        self.send_plain(topic, &plain);
+    }
+
+    fn send_plain(&self, topic: &str, records: &[Outgoing<'_>]) {
+        match &self.producer {
+            Some(producer) => producer.send(topic, records, |number, code| {
+                self.failed(number, NativeError::MessageProduction(code));
+            }),
+            None => records
+                .iter()
+                .for_each(|record| self.flights.report(record.number, Err(closed()))),
+        }
+    }
+
+    fn send_with_headers(
+        &self,
+        topic: &str,
+        record: Outgoing<'_>,
+        named: &[(&'static str, bytes::Bytes)],
+    ) {
+        let number = record.number;
         let record = BaseRecord::<[u8], [u8], usize> {
             topic,
-            partition: Some(message.partition),
-            payload: message.value.as_deref(),
-            key: message.key.as_deref(),
+            partition: Some(record.partition),
+            payload: record.value,
+            key: record.key,
             timestamp: None,
-            headers: headers(&message.headers),
-            delivery_opaque: ticket.number(index),
+            headers: Some(headers(named)),
+            delivery_opaque: number,
         };
-        let Some(producer) = &self.producer else {
-            return Sent::Full;
-        };
-        match producer.send(record) {
-            Ok(()) => Sent::Queued,
-            Err((NativeError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Sent::Full,
-            Err((error, _)) => {
-                let code = error.rdkafka_error_code();
-                if code == Some(RDKafkaErrorCode::Fatal) {
-                    producer.context().end(&error.to_string());
+        match self.producer.as_ref().map(BatchProducer::single) {
+            Some(producer) => {
+                if let Err((error, _)) = producer.send(record) {
+                    self.failed(number, error);
                 }
-                Sent::Failed(classify(code, &error))
             }
+            None => self.flights.report(number, Err(closed())),
         }
+    }
+
+    /// A record was not queued.
+    fn failed(&self, number: usize, error: NativeError) {
+        let code = error.rdkafka_error_code();
+        if code == Some(RDKafkaErrorCode::Fatal)
+            && let Some(producer) = &self.producer
+        {
+            producer.single().context().end(&error.to_string());
+        }
+        self.flights.report(number, Err(classify(code, &error)));
     }
 
     /// Record `index` will not be sent.
@@ -225,7 +254,9 @@ impl Live {
     /// Everything that is queued or on its way is given back as unavailable.
     fn give_up(&self) {
         if let Some(producer) = &self.producer {
-            producer.purge(PurgeConfig::default().queue().inflight());
+            producer
+                .single()
+                .purge(PurgeConfig::default().queue().inflight());
         }
     }
 }
@@ -297,6 +328,12 @@ impl ProducerContext for Context {
     }
 }
 
+fn closed() -> ProduceError {
+    ProduceError::Unavailable {
+        reason: "the producer is closed".to_owned(),
+    }
+}
+
 /// What an error of librdkafka means for the record.
 fn classify(code: Option<RDKafkaErrorCode>, error: &NativeError) -> ProduceError {
     let reason = code.map_or_else(|| error.to_string(), |code| code.to_string());
@@ -321,16 +358,12 @@ fn classify(code: Option<RDKafkaErrorCode>, error: &NativeError) -> ProduceError
     }
 }
 
-fn headers(headers: &[(&'static str, bytes::Bytes)]) -> Option<OwnedHeaders> {
-    if headers.is_empty() {
-        return None;
-    }
-    let empty = OwnedHeaders::new_with_capacity(headers.len());
-    let add = |all: OwnedHeaders, (key, value): &(&'static str, bytes::Bytes)| {
+fn headers(named: &[(&'static str, bytes::Bytes)]) -> OwnedHeaders {
+    let empty = OwnedHeaders::new_with_capacity(named.len());
+    named.iter().fold(empty, |all, (key, value)| {
         all.insert(Header {
             key,
             value: Some(value.as_ref()),
         })
-    };
-    Some(headers.iter().fold(empty, add))
+    })
 }

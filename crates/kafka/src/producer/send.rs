@@ -4,16 +4,13 @@
 //! batch is queued, or stands in line, when the call returns; no other one comes between two of
 //! its chunks; dropped early, what is not queued ends as unavailable.
 
-use super::flight::{Flight, Held, Share, Ticket};
-use super::native::{Live, Sent};
-use super::{CHUNK, Inner, Message, ProduceError, Produced};
-use std::iter::Peekable;
+use super::batch::ProduceBatch;
+use super::flight::{Flight, Held, Share};
+use super::{CHUNK, Inner, ProduceError, Produced};
+use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
-use std::vec;
 use tokio::task::coop::unconstrained;
-use tokio::time::Instant;
 
 /// One batch on its way into the queue.
 pub(super) struct Sending {
@@ -26,29 +23,9 @@ pub(super) struct Sending {
 
 /// Records that were queued together, or why they were not.
 struct Chunk {
-    messages: Vec<Message>,
+    records: Range<usize>,
     flight: Result<Arc<Flight>, ProduceError>,
 }
-
-/// The records of a flight that are not queued yet; dropped early, they end as unavailable.
-struct Unsent {
-    native: Arc<Live>,
-    ticket: Ticket,
-    next: usize,
-    end: usize,
-}
-
-/// What came of trying to queue a record.
-#[derive(PartialEq, Eq)]
-enum Queued {
-    /// It is on its way, or has failed.
-    Done,
-    /// It is not, and nothing has happened to it.
-    Full,
-}
-
-/// How soon a queue of librdkafka that is full against expectation is tried again.
-const FULL_AGAIN: Duration = Duration::from_millis(5);
 
 // === impl Sending ===
 
@@ -65,9 +42,9 @@ impl Sending {
     /// Queues `batch`, or takes its place in line. Out: one result each, once the log has answered.
     pub(super) fn start(
         self,
-        batch: Vec<Message>,
+        batch: ProduceBatch,
     ) -> impl Future<Output = Vec<Produced>> + Send + use<> {
-        let topic = Arc::clone(&self.topic);
+        let count = batch.len();
         // Polled a first time here, so that the order is that of the calls. Unconstrained, since a
         // task that has used up its budget would otherwise not even come to stand in line.
         let mut queueing = Box::pin(unconstrained(self.queue(batch)));
@@ -79,15 +56,14 @@ impl Sending {
                 Poll::Ready(chunks) => chunks,
                 Poll::Pending => queueing.await,
             };
-            let mut results = Vec::with_capacity(chunks.iter().map(|c| c.messages.len()).sum());
-            for Chunk { messages, flight } in chunks {
+            let mut results = Vec::with_capacity(count);
+            for Chunk { records, flight } in chunks {
                 match flight {
                     Ok(flight) => {
                         flight.landed().await;
-                        let partitions = messages.iter().map(|message| message.partition);
-                        flight.results(&topic, partitions, &mut results);
+                        flight.results(&mut results);
                     }
-                    Err(error) => results.extend(messages.iter().map(|_| Err(error.clone()))),
+                    Err(error) => results.extend(records.map(|_| Err(error.clone()))),
                 }
             }
             results
@@ -95,100 +71,69 @@ impl Sending {
     }
 
     /// Queues `batch` when its turn has come, as soon as there is room.
-    async fn queue(self, batch: Vec<Message>) -> Vec<Chunk> {
+    async fn queue(self, batch: ProduceBatch) -> Vec<Chunk> {
         let mut chunks = Vec::with_capacity(1);
         if batch.is_empty() {
             return chunks;
         }
         let _turn = self.inner.room.turn().await;
-        let mut rest = batch.into_iter().peekable();
-        while rest.peek().is_some() {
-            let messages = self.chunk(&mut rest);
-            let flight = self.launch(&messages).await;
-            chunks.push(Chunk { messages, flight });
+        let mut next = 0;
+        while next < batch.len() {
+            let (records, bytes) = self.chunk(&batch, next);
+            next = records.end;
+            let flight = self.launch(&batch, records.clone(), bytes).await;
+            chunks.push(Chunk { records, flight });
         }
         chunks
     }
 
-    /// The next records that fit into the room together.
-    fn chunk(&self, rest: &mut Peekable<vec::IntoIter<Message>>) -> Vec<Message> {
-        let limit = self.limit;
+    /// The records from `start` on that fit into the room together, and their bytes.
+    fn chunk(&self, batch: &ProduceBatch, start: usize) -> (Range<usize>, usize) {
         let (most, most_bytes) = self.inner.room.chunk(CHUNK);
-        let mut chunk = Vec::with_capacity(rest.len().min(most));
-        let mut bytes = 0;
-        while chunk.len() < most
-            && let Some(message) = rest.next_if(|next| {
-                let size = next.size().min(limit);
-                chunk.is_empty() || bytes + size <= most_bytes
-            })
-        {
-            bytes += message.size().min(limit);
-            chunk.push(message);
+        let (mut end, mut bytes) = (start, 0);
+        while end < batch.len() && end - start < most {
+            // What is over the limit is not sent.
+            let size = Some(batch.size(end)).filter(|size| *size <= self.limit);
+            let with = bytes + size.unwrap_or(0);
+            if end > start && with > most_bytes {
+                break;
+            }
+            bytes = with;
+            end += 1;
         }
-        chunk
+        (start..end, bytes)
     }
 
-    /// Queues `chunk`, as soon as there is room for it.
-    async fn launch(&self, chunk: &[Message]) -> Result<Arc<Flight>, ProduceError> {
-        let limit = self.limit;
-        let fits = |message: &&Message| message.size() <= limit;
-        let bytes = chunk.iter().filter(fits).map(Message::size).sum();
+    /// Queues the `records` of `batch`, as soon as there is room for them.
+    async fn launch(
+        &self,
+        batch: &ProduceBatch,
+        records: Range<usize>,
+        bytes: usize,
+    ) -> Result<Arc<Flight>, ProduceError> {
         let held = Held {
-            _room: self.inner.room.enter(chunk.len(), bytes).await,
+            _room: self.inner.room.enter(records.len(), bytes).await,
             _share: self.share.clone(),
         };
         let native = self.inner.native.current()?;
-        let (flight, ticket) = native.launch(chunk.len(), held);
-        let mut unsent = Unsent {
-            native,
-            ticket,
-            next: 0,
-            end: chunk.len(),
-        };
-        let deadline = Instant::now() + crate::settings::DELIVERY_TIMEOUT;
-        for message in chunk {
-            let bytes = message.size();
+        let (flight, ticket) = native.launch(records.len(), held);
+        let (first, limit) = (records.start, self.limit);
+        let mut run = first..first;
+        for index in records {
+            let bytes = batch.size(index);
             if bytes > limit {
-                unsent.fail(ProduceError::TooLarge { bytes, limit });
-                continue;
-            }
-            // Full against expectation: our own limits are lower.
-            while unsent.send(&self.topic, message) == Queued::Full {
-                if Instant::now() >= deadline {
-                    let reason = "the queue stayed full for 30 s".to_owned();
-                    unsent.fail(ProduceError::Unavailable { reason });
-                    break;
-                }
-                tokio::time::sleep(FULL_AGAIN).await;
+                native.send(&self.topic, batch, run.clone(), ticket, run.start - first);
+                native.fail(
+                    ticket,
+                    index - first,
+                    ProduceError::TooLarge { bytes, limit },
+                );
+                run = index + 1..index + 1;
+            } else {
+                run.end = index + 1;
             }
         }
+        native.send(&self.topic, batch, run.clone(), ticket, run.start - first);
         Ok(flight)
-    }
-}
-
-// === impl Unsent ===
-
-impl Unsent {
-    fn send(&mut self, topic: &str, message: &Message) -> Queued {
-        match self.native.send(topic, message, self.ticket, self.next) {
-            Sent::Queued => self.next += 1,
-            Sent::Full => return Queued::Full,
-            Sent::Failed(error) => self.fail(error),
-        }
-        Queued::Done
-    }
-
-    fn fail(&mut self, error: ProduceError) {
-        self.native.fail(self.ticket, self.next, error);
-        self.next += 1;
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        while self.next < self.end {
-            let reason = "it was not queued".to_owned();
-            self.fail(ProduceError::Unavailable { reason });
-        }
     }
 }
