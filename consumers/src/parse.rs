@@ -29,8 +29,8 @@ pub enum Content {
     },
     /// Nothing that can be delivered anywhere.
     Undecodable {
-        /// XXH3-128 of its value.
-        hash: u128,
+        /// XXH3-128 of its value, little-endian.
+        hash: [u8; 16],
         /// Why, for a person.
         why: String,
     },
@@ -60,7 +60,7 @@ impl Polled {
                 addressed: view.is_addressed_to(destination),
             },
             Err(why) => Content::Undecodable {
-                hash: xxh3_128(value),
+                hash: xxh3_128(value).to_le_bytes(),
                 why,
             },
         };

@@ -30,8 +30,8 @@ pub struct Entry {
 pub enum What {
     /// A record with its names.
     Named(Named),
-    /// Undecodable: XXH3-128 of its bytes.
-    Undecodable(u128),
+    /// Undecodable: XXH3-128 of its bytes, little-endian.
+    Undecodable([u8; 16]),
 }
 
 /// What becomes of a record.

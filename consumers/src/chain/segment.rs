@@ -68,9 +68,9 @@ impl Digest {
     }
 
     /// Adds an undecodable record.
-    pub fn undecodable(&mut self, offset: i64, hash: u128) {
+    pub fn undecodable(&mut self, offset: i64, hash: [u8; 16]) {
         self.0.update(&offset.to_le_bytes());
-        self.0.update(&hash.to_le_bytes());
+        self.0.update(&hash);
     }
 
     /// As the header states it.

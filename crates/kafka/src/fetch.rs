@@ -5,10 +5,10 @@
 
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};
+use crate::librdkafka::{RecordQueue, Taken};
 use crate::settings::KafkaSettings;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as NativeError;
-use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,18 +43,31 @@ fn fetch(
     records: u64,
     mut visit: impl FnMut(&[u8]),
 ) -> Result<u64, KafkaError> {
-    let reader = client::asker(settings, GROUP)?;
+    let reader = RecordQueue::new(client::asker(settings, GROUP)?);
+    let mut reader = reader.ok_or_else(|| KafkaError::Fatal {
+        what: "reader",
+        reason: "librdkafka made no queue".to_owned(),
+    })?;
     assign(&reader, settings, topic)?;
     let (mut read, mut last) = (0u64, (0u64, Instant::now()));
     while read < records {
-        match reader.poll(POLL) {
-            Some(Ok(message)) => {
-                visit(message.payload().unwrap_or_default());
-                read += 1;
-                continue;
+        let left = records - read;
+        let mut taken = 0;
+        let count = reader.take(POLL, |one| match one {
+            // More may come at once than was asked for.
+            Taken::Record(record) if taken < left => {
+                visit(record.value.unwrap_or_default());
+                taken += 1;
             }
-            Some(Err(error)) => tracing::debug!(%error, topic, "fetching"),
-            None => {}
+            Taken::Record(_) => {}
+            Taken::Error(code) => tracing::debug!(%code, topic, "fetching"),
+        });
+        read += taken;
+        if count > 0 {
+            continue;
+        }
+        if let Some(Err(error)) = reader.consumer().poll(Duration::ZERO) {
+            tracing::debug!(%error, topic, "fetching");
         }
         // The clock is asked only when nothing came: it would be part of the cost.
         if read > last.0 {
@@ -73,12 +86,19 @@ fn fetch(
 
 /// Takes all partitions, from their beginnings.
 fn assign(
-    reader: &BaseConsumer<QuietContext>,
+    queue: &RecordQueue<QuietContext>,
     settings: &KafkaSettings,
     topic: &str,
 ) -> Result<(), KafkaError> {
+    let reader = queue.consumer();
     let count = client::partition_count(reader, settings, topic, client::ANSWER)?;
     let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+    if !partitions.iter().all(|one| queue.attach(topic, *one)) {
+        return Err(KafkaError::Fatal {
+            what: "reader",
+            reason: format!("librdkafka has no queue for the partitions of {topic}"),
+        });
+    }
     let failed = |error: NativeError| client::unavailable(settings, "reading", &error);
     let list = client::list_of(topic, &partitions, Offset::Beginning).map_err(failed)?;
     reader.assign(&list).map_err(failed)

@@ -6,14 +6,22 @@
 
 use parking_lot::RwLock;
 use rdkafka::bindings::{
-    RD_KAFKA_MSG_F_COPY, RD_KAFKA_MSG_F_PARTITION, rd_kafka_message_t, rd_kafka_produce_batch,
-    rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t,
+    RD_KAFKA_MSG_F_COPY, RD_KAFKA_MSG_F_PARTITION, rd_kafka_consume_batch_queue,
+    rd_kafka_message_destroy, rd_kafka_message_t, rd_kafka_message_timestamp,
+    rd_kafka_produce_batch, rd_kafka_queue_destroy, rd_kafka_queue_forward,
+    rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_length,
+    rd_kafka_queue_new, rd_kafka_queue_t, rd_kafka_queue_yield, rd_kafka_topic_destroy,
+    rd_kafka_topic_new, rd_kafka_topic_t,
 };
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaRespErr;
 use std::ffi::CString;
 use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Most records of one native call.
 const CALL: usize = 512;
@@ -35,6 +43,41 @@ pub(crate) struct Outgoing<'a> {
     pub(crate) number: usize,
 }
 
+/// The records of a consumer's partitions, apart from everything else that it has to say.
+///
+/// Only partitions that are [attached](Self::attach) flow here. What concerns the group comes by
+/// polling the consumer, as always; that must go on, and a record may still come by it that was
+/// fetched before its partition was attached.
+pub(crate) struct RecordQueue<C: ConsumerContext + 'static> {
+    // Before the consumer, which must outlive them: fields are dropped in this order.
+    queue: Arc<Queue>,
+    /// What is said by polling the consumer.
+    others: Queue,
+    consumer: Arc<BaseConsumer<C>>,
+    call: Vec<*mut rd_kafka_message_t>,
+}
+
+/// What came out of a [`RecordQueue`]. It lies in librdkafka's memory.
+pub(crate) enum Taken<'a> {
+    /// A record.
+    Record(Incoming<'a>),
+    /// A partition has something to complain of.
+    Error(RDKafkaErrorCode),
+}
+
+/// A record as it was fetched.
+pub(crate) struct Incoming<'a> {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    /// Milliseconds since 1970; `None` when it has no time.
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+}
+
+/// librdkafka's handle on a queue.
+struct Queue(NonNull<rd_kafka_queue_t>);
+
 /// librdkafka's handle on a topic of one producer.
 struct Topic(NonNull<rd_kafka_topic_t>);
 
@@ -45,6 +88,17 @@ unsafe impl Send for Topic {}
 // SAFETY: as for Send.
 #[expect(unsafe_code, reason = "see above")]
 unsafe impl Sync for Topic {}
+
+// SAFETY: librdkafka's queues are reference counted and locked inside; any thread may use them.
+#[expect(unsafe_code, reason = "see above")]
+unsafe impl Send for Queue {}
+// SAFETY: as for Send.
+#[expect(unsafe_code, reason = "see above")]
+unsafe impl Sync for Queue {}
+// SAFETY: the pointers in `call` are written and read within one call of `take`, and the rest may
+// move between threads.
+#[expect(unsafe_code, reason = "see above")]
+unsafe impl<C: ConsumerContext + 'static> Send for RecordQueue<C> {}
 
 // === impl BatchProducer ===
 
@@ -172,4 +226,158 @@ fn message_of(record: &Outgoing<'_>) -> rd_kafka_message_t {
         offset: 0,
         _private: ptr::without_provenance_mut(record.number),
     }
+}
+
+// === impl RecordQueue ===
+
+impl<C: ConsumerContext + 'static> RecordQueue<C> {
+    /// An empty queue. `None`: librdkafka has none for this consumer.
+    pub(crate) fn new(mut consumer: BaseConsumer<C>) -> Option<Self> {
+        let client = consumer.client().native_ptr();
+        // SAFETY: the client lives as long as `consumer`, which outlives both queues.
+        #[expect(unsafe_code, reason = "see above")]
+        let (queue, others) = unsafe {
+            (
+                rd_kafka_queue_new(client),
+                rd_kafka_queue_get_consumer(client),
+            )
+        };
+        let queue = Arc::new(Queue(NonNull::new(queue)?));
+        let others = Queue(NonNull::new(others)?);
+        // Weak: what lies in the queue keeps the client from its end, and the client keeps this.
+        let waiting = Arc::downgrade(&queue);
+        consumer.set_nonempty_callback(move || {
+            if let Some(queue) = waiting.upgrade() {
+                queue.wake();
+            }
+        });
+        Some(Self {
+            queue,
+            others,
+            consumer: Arc::new(consumer),
+            call: Vec::with_capacity(CALL),
+        })
+    }
+
+    /// Whether the consumer has something else to say. When it begins to, [`Self::take`] ends its
+    /// wait.
+    pub(crate) fn others_wait(&self) -> bool {
+        // SAFETY: the handle is counted by `self`.
+        #[expect(unsafe_code, reason = "see above")]
+        let length = unsafe { rd_kafka_queue_length(self.others.0.as_ptr()) };
+        length > 0
+    }
+
+    /// Whose records they are.
+    pub(crate) fn consumer(&self) -> &Arc<BaseConsumer<C>> {
+        &self.consumer
+    }
+
+    /// From now on the records of `partition` flow here. To be called before each assignment of
+    /// it. False: they do not, and come by polling the consumer.
+    #[must_use]
+    pub(crate) fn attach(&self, topic: &str, partition: i32) -> bool {
+        let Ok(topic) = CString::new(topic) else {
+            return false;
+        };
+        let client = self.consumer.client().native_ptr();
+        // SAFETY: the client lives as long as `consumer`, the name as long as the call.
+        #[expect(unsafe_code, reason = "see above")]
+        let of_partition =
+            unsafe { rd_kafka_queue_get_partition(client, topic.as_ptr(), partition) };
+        let Some(of_partition) = NonNull::new(of_partition).map(Queue) else {
+            return false;
+        };
+        // SAFETY: both handles are counted here; the forwarding takes a reference of its own to
+        // the queue behind ours.
+        #[expect(unsafe_code, reason = "see above")]
+        unsafe {
+            rd_kafka_queue_forward(of_partition.0.as_ptr(), self.queue.0.as_ptr());
+        }
+        true
+    }
+
+    /// Gives what is there to `visit`, up to some hundred records; waits up to `timeout` for a
+    /// first one. Out: how many there were.
+    pub(crate) fn take(&mut self, timeout: Duration, mut visit: impl FnMut(Taken<'_>)) -> usize {
+        // A native call waits until it is full: first what is there, else for one record only.
+        let mut count = self.fetch(CALL, Duration::ZERO);
+        if count == 0 && !timeout.is_zero() {
+            count = self.fetch(1, timeout);
+        }
+        for message in self.call.drain(..) {
+            // SAFETY: librdkafka filled in the pointer and leaves the message to us until it is
+            // destroyed, below, after the last use of what borrows from it.
+            #[expect(unsafe_code, reason = "see above")]
+            unsafe {
+                visit(taken(&*message));
+                rd_kafka_message_destroy(message);
+            }
+        }
+        count
+    }
+
+    /// Up to `most` messages into `call`.
+    fn fetch(&mut self, most: usize, timeout: Duration) -> usize {
+        let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+        debug_assert!(self.call.is_empty() && most <= self.call.capacity());
+        // SAFETY: `call` has room for `most` pointers, and librdkafka says how many it wrote. The
+        // queue holds records and errors of partitions only, which is all that this call can take.
+        #[expect(unsafe_code, reason = "see above")]
+        unsafe {
+            let (queue, call) = (self.queue.0.as_ptr(), self.call.as_mut_ptr());
+            let count = rd_kafka_consume_batch_queue(queue, timeout, call, most);
+            let count = usize::try_from(count).unwrap_or(0);
+            self.call.set_len(count);
+            count
+        }
+    }
+}
+
+// === impl Queue ===
+
+impl Queue {
+    /// Ends the wait of whoever takes from it.
+    fn wake(&self) {
+        // SAFETY: the handle is counted by `self`.
+        #[expect(unsafe_code, reason = "see above")]
+        unsafe {
+            rd_kafka_queue_yield(self.0.as_ptr());
+        }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the reference that came with the handle, given back once.
+        #[expect(unsafe_code, reason = "see above")]
+        unsafe {
+            rd_kafka_queue_destroy(self.0.as_ptr());
+        }
+    }
+}
+
+/// What `message` says.
+///
+/// # Safety
+/// `message` is one of librdkafka's, not destroyed as long as the answer is used.
+#[expect(unsafe_code, reason = "see above")]
+unsafe fn taken(message: &rd_kafka_message_t) -> Taken<'_> {
+    if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return Taken::Error(message.err.into());
+    }
+    let bytes = |start: *mut std::ffi::c_void, length: usize| {
+        // SAFETY: a pointer that is not null leads to so many bytes.
+        (!start.is_null())
+            .then(|| unsafe { slice::from_raw_parts(start.cast::<u8>().cast_const(), length) })
+    };
+    // SAFETY: as above; the kind of the time is of no interest, and may be left out.
+    let timestamp = unsafe { rd_kafka_message_timestamp(message, ptr::null_mut()) };
+    Taken::Record(Incoming {
+        partition: message.partition,
+        offset: message.offset,
+        timestamp_ms: Some(timestamp).filter(|timestamp| *timestamp >= 0),
+        key: bytes(message.key, message.key_len),
+        value: bytes(message.payload, message.len),
+    })
 }

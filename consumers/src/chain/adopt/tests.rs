@@ -101,7 +101,7 @@ fn a_log_that_has_lost_records_is_ours_while_the_rest_agrees() {
     let log = [
         entry(10, named(1, 1), true),
         entry(11, named(2, 2), true),
-        entry(12, What::Undecodable(3), false),
+        entry(12, What::Undecodable([3; 16]), false),
         entry(13, named(4, 4), true),
     ];
     let segment = found(14, &log);
@@ -118,7 +118,7 @@ fn a_log_that_has_lost_records_is_ours_while_the_rest_agrees() {
     );
     let altered = [log[0], entry(13, named(4, 5), true)];
     assert!(is_foreign(&verdict(&segment, &altered, None)));
-    let broken = [log[0], entry(13, What::Undecodable(4), false)];
+    let broken = [log[0], entry(13, What::Undecodable([4; 16]), false)];
     assert!(is_foreign(&verdict(&segment, &broken, None)));
 }
 

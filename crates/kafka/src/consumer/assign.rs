@@ -142,6 +142,8 @@ impl PollLoop {
         for (partition, start) in &starts {
             start.report(&topic, *partition);
             list.add_partition_offset(&topic, *partition, Offset::Offset(start.offset()))?;
+            let attached = self.records.as_ref().map(|r| r.attach(&topic, *partition));
+            tracing::trace!(topic, partition, ?attached, "its records flow apart");
         }
         self.consumer.incremental_assign(&list)?;
         // A rebalance in which we keep what we have assigns nothing, and is told to librdkafka only.

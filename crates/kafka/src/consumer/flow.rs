@@ -18,7 +18,7 @@ pub struct QueueLimits {
     pub records: usize,
     /// Bytes of one partition. Default 8 MiB.
     pub bytes: usize,
-    /// Bytes of all partitions together. Default 64 MiB.
+    /// Bytes of all partitions together. Default 24 MiB.
     pub total_bytes: usize,
 }
 
@@ -34,7 +34,7 @@ impl Default for QueueLimits {
         Self {
             records: 8_192,
             bytes: 8 << 20,
-            total_bytes: 64 << 20,
+            total_bytes: 24 << 20,
         }
     }
 }

@@ -27,6 +27,7 @@ mod commit_thread;
 
 use crate::KafkaError;
 use crate::client::{self, blocking};
+use crate::librdkafka::RecordQueue;
 use crate::settings::KafkaSettings;
 use commit_table::{CommitTable, Committer};
 use commit_thread::CommitSender;
@@ -125,23 +126,28 @@ impl Consumer {
         group: GroupSettings,
     ) -> Result<(Self, mpsc::Receiver<Event>), KafkaError> {
         settings.validate()?;
-        let native = Arc::new(native(settings, &group)?);
+        let no_queue = || KafkaError::Fatal {
+            what: "consumer",
+            reason: "librdkafka made no queue".to_owned(),
+        };
+        let records = RecordQueue::new(native(settings, &group)?).ok_or_else(no_queue)?;
+        let native = records.consumer();
         let settings = Arc::new(settings.clone());
         let table = Arc::new(Mutex::new(CommitTable::new(Instant::now())));
         let (events, receiver) = mpsc::channel(EVENTS);
         let (control, requests) = std_mpsc::sync_channel(REQUESTS);
         let (ending, ended) = oneshot::channel();
         let consumer = Self {
-            native: Arc::downgrade(&native),
+            native: Arc::downgrade(native),
             settings: Arc::clone(&settings),
             committer: Committer::new(Arc::clone(&table), control.clone()),
             control,
             ended,
             close_within: group.drain() + LAST_COMMIT + Duration::from_secs(10),
         };
-        let sender = CommitSender::start(&native, &settings.topic, &group.commit_metadata)?;
+        let sender = CommitSender::start(native, &settings.topic, &group.commit_metadata)?;
         let name = format!("kafka-{}", group.group);
-        let poll_loop = PollLoop::new(native, sender, settings, group, table, requests, events);
+        let poll_loop = PollLoop::new(records, sender, settings, group, table, requests, events);
         let run = move || {
             poll_loop.run_guarded();
             drop(ending);

@@ -18,11 +18,12 @@ use super::partition::{BatchBuilder, Drained, Queue};
 use super::rebalance::Rebalancing;
 use super::tracker::{Epoch, Watermark};
 use crate::KafkaError;
+use crate::librdkafka::{Incoming, RecordQueue, Taken};
 use crate::settings::KafkaSettings;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as NativeError;
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -39,6 +40,8 @@ const BATCH_BYTES: usize = 1 << 20;
 const TURN: Duration = Duration::from_millis(5);
 /// Longest poll when nothing else is to be done.
 const IDLE: Duration = Duration::from_millis(50);
+/// Most events of the group in one turn.
+const EVENTS: usize = 64;
 /// Longest poll when somebody waits for something else than a record.
 const BUSY: Duration = Duration::from_millis(2);
 /// Longest poll when a partition may have room again.
@@ -85,6 +88,8 @@ pub(crate) struct PollLoop {
     pub(super) table: Arc<Mutex<CommitTable>>,
     pub(super) requests: mpsc::Receiver<Control>,
     pub(super) drained: Arc<Drained>,
+    /// Where the records of `parts` come from. `None` only while they are taken.
+    pub(super) records: Option<RecordQueue<GroupContext>>,
     pub(super) parts: BTreeMap<i32, Part>,
     pub(super) rebalancing: Rebalancing,
     pub(super) health: Health,
@@ -102,7 +107,7 @@ pub(crate) struct PollLoop {
 
 impl PollLoop {
     pub(super) fn new(
-        consumer: Arc<BaseConsumer<GroupContext>>,
+        records: RecordQueue<GroupContext>,
         sender: CommitSender,
         settings: Arc<KafkaSettings>,
         group: GroupSettings,
@@ -111,13 +116,14 @@ impl PollLoop {
         events: tokio_mpsc::Sender<Event>,
     ) -> Self {
         Self {
-            consumer,
+            consumer: Arc::clone(records.consumer()),
             settings,
             limits: group.queue,
             group,
             table,
             requests,
             drained: Arc::default(),
+            records: Some(records),
             parts: BTreeMap::new(),
             rebalancing: Rebalancing::default(),
             health: Health::default(),
@@ -178,20 +184,19 @@ impl PollLoop {
     }
 
     fn poll(&mut self) {
-        let consumer = Arc::clone(&self.consumer);
-        let turn = Instant::now();
-        let mut timeout = self.poll_timeout();
-        for polled in 1u32.. {
-            match consumer.poll(timeout) {
-                Some(Ok(message)) => self.take(&message),
-                Some(Err(error)) => self.take_error(&error),
-                None => break,
-            }
-            timeout = Duration::ZERO;
-            if self.end.is_some() || (polled % 128 == 0 && turn.elapsed() >= TURN) {
+        let timeout = self.poll_timeout();
+        if self.parts.is_empty() {
+            self.poll_group(timeout);
+            return;
+        }
+        let waits = |records: &RecordQueue<_>| records.others_wait();
+        for _ in 0..EVENTS {
+            if !self.records.as_ref().is_some_and(waits) {
                 break;
             }
+            self.poll_group(Duration::ZERO);
         }
+        self.take_records(timeout);
         for part in self
             .parts
             .values_mut()
@@ -199,6 +204,42 @@ impl PollLoop {
         {
             part.queue.push(part.builder.take());
         }
+    }
+
+    /// What concerns the group; and records that were fetched before their partition was attached.
+    fn poll_group(&mut self, timeout: Duration) {
+        let consumer = Arc::clone(&self.consumer);
+        match consumer.poll(timeout) {
+            Some(Ok(message)) => self.take(&Incoming {
+                partition: message.partition(),
+                offset: message.offset(),
+                timestamp_ms: message.timestamp().to_millis(),
+                key: message.key(),
+                value: message.payload(),
+            }),
+            Some(Err(error)) => self.take_error(&error),
+            None => {}
+        }
+    }
+
+    /// Records until none is there or the turn is over.
+    fn take_records(&mut self, timeout: Duration) {
+        let (turn, mut timeout) = (Instant::now(), timeout);
+        // Out of its place, since what is taken from it goes into the other fields.
+        let Some(mut records) = self.records.take() else {
+            return;
+        };
+        loop {
+            let count = records.take(timeout, |taken| match taken {
+                Taken::Record(record) => self.take(&record),
+                Taken::Error(code) => self.take_error(&NativeError::MessageConsumption(code)),
+            });
+            timeout = Duration::ZERO;
+            if count == 0 || self.end.is_some() || turn.elapsed() >= TURN {
+                break;
+            }
+        }
+        self.records = Some(records);
     }
 
     fn poll_timeout(&self) -> Duration {
@@ -211,13 +252,13 @@ impl PollLoop {
         }
     }
 
-    fn take(&mut self, message: &BorrowedMessage<'_>) {
+    fn take(&mut self, record: &Incoming<'_>) {
         // One that was fetched before its partition moved on.
-        let partition = message.partition();
+        let partition = record.partition;
         let Some(part) = self.parts.get_mut(&partition).filter(|part| part.intake) else {
             return;
         };
-        let offset = message.offset();
+        let offset = record.offset;
         if offset < part.next {
             let (topic, next) = (&self.settings.topic, part.next);
             let reason = format!(
@@ -227,9 +268,8 @@ impl PollLoop {
             return;
         }
         part.next = offset.saturating_add(1);
-        let time = message.timestamp().to_millis().unwrap_or(0);
-        part.builder
-            .push(offset, time, message.key(), message.payload());
+        let time = record.timestamp_ms.unwrap_or(0);
+        part.builder.push(offset, time, record.key, record.value);
         if part.builder.len() >= BATCH_RECORDS || part.builder.bytes() >= BATCH_BYTES {
             part.queue.push(part.builder.take());
         }
