@@ -16,6 +16,7 @@ pub mod error;
 pub mod settings;
 
 mod client;
+mod trouble;
 
 // 2. into the log
 pub mod producer;
@@ -46,3 +47,4 @@ pub use producer::{Position, ProduceError, ProduceRecord, Produced, Producer};
 pub use read::{read_topic, read_topic_with_headers};
 pub use settings::{KafkaSettings, SettingsError};
 pub use topics::{TopicReport, TopicState, ensure_topics};
+pub use trouble::trouble;
