@@ -56,7 +56,10 @@ pub enum SplitError {
     #[error("there is something behind the array; for lines that are arrays: --format ndjson")]
     AfterArray,
     /// The input is to be an array, and is none.
-    #[error("it begins with {found:?} on line {line}, and not with [")]
+    #[error(
+        "it begins with {found:?} on line {line}, and not with [; lines of JSON are --format \
+         ndjson, and columns --format csv"
+    )]
     NoArray {
         /// What it begins with.
         found: char,
