@@ -1,8 +1,8 @@
 //! What a destination's dedupe store holds, and what was recognised with it, said once in a while.
 //!
 //! In: the store, and the counters that `/metrics` shows. Out: one line in the log every
-//! `dedupe.stats_interval`, and one at the end; a warning instead, where the store forgot ids before their window ended, because then an id that
-//! is sent again within the window counts as new.
+//! `dedupe.stats_interval`, and one at the end; a warning instead, where the store forgot ids before
+//! their window ended, because then an id that is sent again within the window counts as new.
 
 use crate::counters::Counters;
 use cloudsync_dedupe::{DedupeStore, Stats};

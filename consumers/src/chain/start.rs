@@ -64,7 +64,10 @@ pub fn changed(destination: &str, found: &str, ours: &str) -> String {
         _ => "url".to_owned(),
     };
     format!(
-        "the group has read this partition for another {what}: the settings were changed, or          another consumer of the group has other ones; give all of them the same          destinations.{destination}.url and mode, or the new place a group of its own          (destinations.{destination}.group), which begins at the start of the log"
+        "the group has read this partition for another {what}: the settings were changed, or \
+         another consumer of the group has other ones; give all of them the same \
+         destinations.{destination}.url and mode, or the new place a group of its own \
+         (destinations.{destination}.group), which begins at the start of the log"
     )
 }
 
@@ -116,6 +119,7 @@ mod tests {
             "{why}"
         );
         let why = changed("aws", "record 00112233445566ff", OURS);
+        assert!(!why.contains("  "), "{why}");
         assert!(
             why.contains("another mode record (now it is batch): "),
             "{why}"

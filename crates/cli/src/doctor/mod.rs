@@ -1,8 +1,8 @@
 //! Looks at everything that an installation rests on.
 //!
 //! In: settings, and what is wrong with them. Out: a [`Finding`] for each fault and each thing that
-//! was looked at, in the order of the walk: what is wrong, and what to do. Promises: it makes and changes nothing but probes that come and
-//! go, and it works beside running roles.
+//! was looked at, in the order of the walk: what is wrong, and what to do. Promises: it makes and
+//! changes nothing but probes that come and go, and it works beside running roles.
 
 // 1. this machine
 mod machine;

@@ -97,9 +97,10 @@ impl FromBytes {
     /// # Errors
     /// [`InputError::NoColumn`]. Whatever else is wrong is told by [`FromBytes::next`].
     pub(super) async fn check_columns(&mut self) -> Result<(), InputError> {
-        let Cutter::Rows(_) = &self.cutter else {
+        let points = self.pointers.id.is_some() || self.pointers.key.is_some();
+        if !points || self.format != Format::Csv {
             return Ok(());
-        };
+        }
         self.held = Some(self.piece().await);
         let Cutter::Rows(rows) = &self.cutter else {
             return Ok(());

@@ -502,7 +502,8 @@ mod tests {
         let none = pieces(Wanted::Array, "\n{}").unwrap_err();
         assert_eq!(
             none.to_string(),
-            "it begins with '{' on line 2, and not with ["
+            "it begins with '{' on line 2, and not with [; lines of JSON are --format ndjson, and \
+             columns --format csv"
         );
     }
 
