@@ -134,7 +134,7 @@ fn verdict(ledger: &Ledger) -> String {
         if ledger.left_out() > 0 {
             let count = grouped(ledger.left_out());
             out.push_str(&format!(
-                "But {count} of the input were not taken, and so are nowhere.\n"
+                "Not taken from the input, and so nowhere: {count}.\n"
             ));
         }
     } else {
@@ -220,7 +220,7 @@ Nothing lost, nothing doubled, nothing altered.
         let row =
             "  not records                        2   lines or elements of the input that are";
         assert!(table.contains(row), "{table}");
-        assert!(table.ends_with("But 3 of the input were not taken, and so are nowhere.\n"));
+        assert!(table.ends_with("Not taken from the input, and so nowhere: 3.\n"));
         ledger.destinations[1].lost = 1;
         assert!(
             ledger
