@@ -38,11 +38,9 @@ pub struct SinkError {
 pub enum OpenError {
     /// No destination of this build has such a URL.
     #[error(
-        "destination url {url} is none that this build knows; {}",
-        .meant.as_ref().map_or_else(
-            || format!("there are: {}", super::SCHEMES),
-            |meant| format!("a directory is {meant}"),
-        )
+        "destination url {url} is none that this build knows; there are: {known}{}",
+        .meant.as_ref().map(|meant| format!("; a directory is {meant}")).unwrap_or_default(),
+        known = super::SCHEMES
     )]
     Url {
         /// The URL.
