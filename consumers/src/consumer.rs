@@ -122,8 +122,8 @@ impl DestinationConsumer {
                 why,
             })
         };
-        if let Err(error) = sink::connect(&deps.settings.url) {
-            return refused("url", error.to_string());
+        if deps.settings.url.is_empty() {
+            return refused("url", "it is not set".to_owned());
         }
         if let Some((key, why)) = deps.settings.errors().into_iter().next() {
             return refused(key, why);
@@ -185,6 +185,7 @@ impl DestinationConsumer {
         let report = stats::report(
             name.clone(),
             Arc::clone(store),
+            Arc::clone(&self.counters),
             *stats_interval,
             shutdown.clone(),
         );

@@ -3,6 +3,7 @@
 //! In: the section `[destinations.NAME]`. Out: [`DestinationSettings`] with every default in
 //! place. Nothing here opens anything; what the values mean is decided where they are used.
 
+use crate::sink;
 use cloudsync_runtime::redact;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -131,7 +132,8 @@ impl DestinationSettings {
         }
     }
 
-    /// Every setting that is out of its range, by its key in the section, and why.
+    /// Every setting that cannot work, by its key in the section, and why. A URL that is not set
+    /// is none of them: whoever does not deliver needs none.
     #[must_use]
     pub fn errors(&self) -> Vec<(&'static str, String)> {
         let none = "it must be at least 1";
@@ -142,7 +144,13 @@ impl DestinationSettings {
             ("group", self.group.is_empty(), "it must be a name"),
         ];
         let wrong = checks.into_iter().filter(|(_, wrong, _)| *wrong);
-        wrong.map(|(key, _, why)| (key, why.to_owned())).collect()
+        let mut errors: Vec<_> = wrong.map(|(key, _, why)| (key, why.to_owned())).collect();
+        if !self.url.is_empty()
+            && let Err(error) = sink::connect(&self.url)
+        {
+            errors.push(("url", error.to_string()));
+        }
+        errors
     }
 
     /// What every commit for this destination carries: the mode and a hash of the URL, so that a
@@ -194,6 +202,26 @@ mod tests {
         );
         let misspelt = r#"{"url": "file:///a", "group": "g", "flush_byte": 1}"#;
         assert!(serde_json::from_str::<DestinationSettings>(misspelt).is_err());
+    }
+
+    #[test]
+    fn a_url_that_no_sink_knows_is_refused_with_those_that_there_are() {
+        let wrong = |url: &str| DestinationSettings::new(url, "g").errors().pop();
+        for known in ["", "file:///tmp/a", "null://"] {
+            assert_eq!(wrong(known), None, "{known}");
+        }
+        for (unknown, hint) in [
+            ("ftp://me:hush@h/x", "ftp://me:***@h/x"),
+            ("s3://bucket", sink::SCHEMES),
+            ("null://x", sink::SCHEMES),
+            ("/srv/aws", "a directory is file:///srv/aws"),
+            ("file://share/aws", "a directory is file:///share/aws"),
+            ("file:/srv", "a directory is file:///srv"),
+        ] {
+            let (key, why) = wrong(unknown).unwrap();
+            assert_eq!(key, "url");
+            assert!(why.contains(hint) && !why.contains("hush"), "{why}");
+        }
     }
 
     #[test]

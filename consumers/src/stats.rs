@@ -1,19 +1,23 @@
-//! What a destination's dedupe store holds, said once in a while.
+//! What a destination's dedupe store holds, and what was recognised with it, said once in a while.
 //!
-//! In: the store. Out: one line in the log every `dedupe.stats_interval`, and one at the end; a
-//! warning instead, where the store forgot ids before their window ended, because then an id that
-//! is sent again within the window counts as new.
+//! In: the store, and the counters that `/metrics` shows. Out: one line in the log every
+//! `dedupe.stats_interval`, and one at the end; a warning instead, where the store forgot ids before
+//! their window ended, because then an id that is sent again within the window counts as new.
 
+use crate::counters::Counters;
 use cloudsync_dedupe::{DedupeStore, Stats};
 use cloudsync_runtime::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Says what `store` holds, every `interval`, until the process drains.
+/// Says what `store` holds and what `counters` have of duplicates, every `interval`, until the
+/// process drains.
 pub(crate) async fn report(
     destination: String,
     store: Arc<dyn DedupeStore>,
+    counters: Arc<Counters>,
     interval: Duration,
     shutdown: Shutdown,
 ) {
@@ -22,7 +26,7 @@ pub(crate) async fn report(
         let ends = timeout(interval, shutdown.draining()).await.is_ok();
         match store.stats().await {
             Ok(stats) => {
-                say(&destination, &stats, evicted);
+                say(&destination, &stats, &counters, evicted);
                 evicted = stats.evicted;
             }
             Err(error) => tracing::debug!(destination, %error, "no dedupe statistics"),
@@ -33,17 +37,18 @@ pub(crate) async fn report(
     }
 }
 
-fn say(destination: &str, stats: &Stats, evicted_before: u64) {
+fn say(destination: &str, stats: &Stats, counters: &Counters, evicted_before: u64) {
+    // The store counts answers to claims, of which `batch` mode makes none: what the destination's
+    // consumer counts is what a reader means.
     let Stats {
         entries,
         in_progress,
         bytes,
-        duplicates,
-        redeliveries,
-        conflicts,
         evicted,
         ..
     } = *stats;
+    let duplicates = counters.duplicates.load(Ordering::Relaxed);
+    let redelivered = counters.redelivered.load(Ordering::Relaxed);
     let window_s = stats.window.as_secs();
     let effective_window_s = stats.effective_window.map(|window| window.as_secs());
     if evicted > evicted_before {
@@ -64,11 +69,10 @@ fn say(destination: &str, stats: &Stats, evicted_before: u64) {
             bytes,
             window_s,
             effective_window_s,
-            duplicates,
-            redeliveries,
-            conflicts,
             evicted,
-            "what the dedupe store holds"
+            duplicates,
+            redelivered,
+            "what the dedupe store holds, and what was recognised since the start"
         );
     }
 }

@@ -54,6 +54,23 @@ fn is_from_cloudsync(metadata: &str) -> bool {
     })
 }
 
+/// What is wrong, and the ways out, where `destination`, whose commits carry `ours`, found a commit
+/// that says `found`.
+#[must_use]
+pub fn changed(destination: &str, found: &str, ours: &str) -> String {
+    let mode = |metadata: &str| metadata.split(' ').next().unwrap_or_default().to_owned();
+    let what = match (mode(found), mode(ours)) {
+        (before, now) if before != now => format!("mode {before} (now it is {now})"),
+        _ => "url".to_owned(),
+    };
+    format!(
+        "the group has read this partition for another {what}: the settings were changed, or \
+         another consumer of the group has other ones; give all of them the same \
+         destinations.{destination}.url and mode, or the new place a group of its own \
+         (destinations.{destination}.group), which begins at the start of the log"
+    )
+}
+
 /// The listed segment that the reading may start inside of: the last one that starts below it.
 #[must_use]
 pub fn before(listed: &[i64], reading: i64) -> Option<i64> {
@@ -93,9 +110,20 @@ mod tests {
     fn only_our_own_commit_is_a_boundary() {
         assert_eq!(of_commit(Some((7, OURS)), OURS), Commit::Boundary(7));
         for other in ["record 00112233445566ff", "batch 00112233445566fe"] {
-            let changed = Commit::Changed(other.into());
-            assert_eq!(of_commit(Some((7, other)), OURS), changed);
+            let found = Commit::Changed(other.into());
+            assert_eq!(of_commit(Some((7, other)), OURS), found);
         }
+        let why = changed("aws", "batch 00112233445566fe", OURS);
+        assert!(
+            why.contains("another url: ") && why.contains("destinations.aws.group"),
+            "{why}"
+        );
+        let why = changed("aws", "record 00112233445566ff", OURS);
+        assert!(!why.contains("  "), "{why}");
+        assert!(
+            why.contains("another mode record (now it is batch): "),
+            "{why}"
+        );
         for unknown in [
             None,
             Some((7, "")),

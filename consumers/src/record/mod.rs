@@ -32,7 +32,7 @@ mod set_aside;
 mod worker;
 
 use crate::chain::ChainName;
-use crate::chain::start::{Commit, of_commit};
+use crate::chain::start::{Commit, changed, of_commit};
 use crate::worker::Context;
 use cloudsync_dedupe::{DedupeStore, Token};
 use cloudsync_kafka::AssignedPartition;
@@ -101,11 +101,8 @@ pub(crate) async fn run(
         .as_ref()
         .map(|c| (c.offset, c.metadata.as_str()));
     if let Commit::Changed(found) = of_commit(committed, &context.commit_metadata) {
-        let why = format!(
-            "destination_changed: the group's offset was committed for another mode or url \
-             ({found}; now {}); use a new group, or the mode and url of before",
-            context.commit_metadata
-        );
+        let why = changed(&context.destination, &found, &context.commit_metadata);
+        let why = format!("destination_changed: {why}");
         tracing::error!(destination = context.destination, partition, error = %why, "a partition was stopped");
         let _alarm = context.health.alarm(partition, why);
         revoked.cancelled().await;

@@ -37,10 +37,16 @@ pub struct SinkError {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No destination of this build has such a URL.
-    #[error("destination url {url} is none that this build knows; there are: {known}", known = super::SCHEMES)]
+    #[error(
+        "destination url {url} is none that this build knows; there are: {known}{}",
+        .meant.as_ref().map(|meant| format!("; a directory is {meant}")).unwrap_or_default(),
+        known = super::SCHEMES
+    )]
     Url {
         /// The URL.
         url: String,
+        /// The URL that was meant, where it looks like a path.
+        meant: Option<String>,
     },
     /// It belongs to somebody else, or cannot keep what is promised. The sentence says the way out.
     #[error("{0}")]

@@ -32,6 +32,18 @@ pub(super) fn directory_of(url: &str) -> Option<&Path> {
     path.is_absolute().then_some(path)
 }
 
+/// The URL that somebody meant who wrote a path, or one slash more or less: three of them stand in
+/// front of a directory, since the second two have a host between them, which a file has not.
+pub(super) fn meant_by(url: &str) -> Option<String> {
+    let path = match url.strip_prefix("file:") {
+        Some(rest) => rest,
+        None if url.starts_with('/') => url,
+        None => return None,
+    };
+    let path = path.trim_start_matches('/');
+    (!path.is_empty()).then(|| format!("file:///{path}"))
+}
+
 /// Makes `directory` and what is missing above it, for nobody else to read.
 pub(super) async fn make_directory(directory: &Path) -> Result<(), SinkError> {
     let mut builder = tokio::fs::DirBuilder::new();
@@ -54,6 +66,7 @@ impl FileSink {
     pub(super) fn new(directory: &Path, url: &str) -> Result<Self, OpenError> {
         let base = ObjectPath::from_absolute_path(directory).map_err(|_| OpenError::Url {
             url: url.to_owned(),
+            meant: None,
         })?;
         // Rooted at `/`, so that the directory need not exist yet and may come and go.
         let files = LocalFileSystem::new().with_fsync(true);

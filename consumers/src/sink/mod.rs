@@ -136,6 +136,7 @@ pub fn connect(url: &str) -> Result<Arc<dyn SegmentSink>, OpenError> {
         Some(("null", "")) => Ok(Arc::new(NullSink)),
         _ => Err(OpenError::Url {
             url: redact::url(url),
+            meant: file::meant_by(url),
         }),
     }
 }

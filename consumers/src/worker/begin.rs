@@ -173,14 +173,9 @@ fn rewound(context: &Context, committed: i64, log_end: i64) -> Halt {
 }
 
 fn changed(context: &Context, found: &str) -> Halt {
-    let why = format!(
-        "the group's offset was committed for another mode or url ({found}; now {}); use a new \
-         group, or the mode and url of before",
-        context.commit_metadata
-    );
     Halt::Stopped {
         alarm: "destination_changed",
-        why,
+        why: start::changed(&context.destination, found, &context.commit_metadata),
     }
 }
 

@@ -105,7 +105,9 @@ async fn a_group_of_another_destination_is_not_taken_over() {
     running.drain().await;
     log.fill(&mut sent, 100..200).await;
     let running = log.consume(at(&temp.path().join("two")), &memory());
-    running.waits_for("destination_changed").await;
+    running
+        .waits_for("destination_changed: the group has read this partition for another url")
+        .await;
     let counters = running.drain().await;
     assert_eq!(get(&counters.polled), 0);
     assert!(segments(&temp.path().join("two")).is_empty());

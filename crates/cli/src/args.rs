@@ -15,6 +15,9 @@ use crate::input::pointer::Pointer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
+/// Where `up` keeps its data, if nothing is said.
+pub const DATA_DIR: &str = "./cloudsync-data";
+
 /// Keeps two clouds in sync: a gateway, a log, and a consumer group for each cloud.
 #[derive(Debug, Parser)]
 #[command(
@@ -88,7 +91,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct UpArgs {
     /// Where the log and both "clouds" lie.
-    #[arg(long, value_name = "DIR", default_value = "./cloudsync-data")]
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
     pub data_dir: PathBuf,
     /// Where the gateway listens, gRPC and HTTP on one port [default: 127.0.0.1:50051].
     #[arg(long, value_name = "ADDRESS")]
@@ -237,10 +240,13 @@ pub struct ConfigArgs {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Say everything that is wrong with file and environment.
+    #[command(after_help = examples::CONFIG_CHECK)]
     Check,
     /// Print the settings in force as a TOML file, without secrets.
+    #[command(after_help = examples::CONFIG_PRINT)]
     Print,
     /// Print what can be set: a JSON Schema, or a settings file that explains every key.
+    #[command(after_help = examples::CONFIG_SCHEMA)]
     Schema {
         /// As a TOML file that says what each setting means and changes none.
         #[arg(long)]

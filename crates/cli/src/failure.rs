@@ -14,6 +14,8 @@ pub enum Failure {
     Failed(anyhow::Error),
     /// It has said everything already: exit code 1.
     Told,
+    /// What was typed or set is wrong, and it has said so already: exit code 2.
+    ToldUsage,
     /// A signal, by its name, ended it before it was done, and it has said so: exit code 130 for
     /// SIGINT, 143 for SIGTERM, as a shell has them.
     Interrupted(&'static str),
@@ -38,6 +40,7 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Self::Told => ExitCode::FAILURE,
+            Self::ToldUsage => ExitCode::from(2),
             Self::Interrupted("SIGTERM") => ExitCode::from(128 + 15),
             Self::Interrupted(_) => ExitCode::from(128 + 2),
         }

@@ -13,8 +13,8 @@ use cloudsync_dedupe::DedupeSettings;
 use cloudsync_devbroker::Fsync;
 use cloudsync_gateway::GatewaySettings;
 use cloudsync_kafka::{KafkaSettings, duration};
-use cloudsync_runtime::settings::{FlagValue, SettingsErrors, Sources};
-use cloudsync_runtime::settings::{load, process_environment};
+use cloudsync_runtime::settings::{Fault, FlagValue, Loaded, SettingsErrors, Sources};
+use cloudsync_runtime::settings::{load_what_fits, process_environment};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -148,6 +148,21 @@ impl Settings {
     /// # Errors
     /// Every fault at once.
     pub fn overridden(self, overrides: Overrides<'_>) -> Result<Self, SettingsErrors> {
+        match self.found(overrides)? {
+            (loaded, faults) if faults.is_empty() => Ok(loaded.value),
+            (_, faults) => Err(SettingsErrors { faults }),
+        }
+    }
+
+    /// As [`Settings::overridden`], with every fault beside what was not at fault, and where each
+    /// value came from that is no default.
+    ///
+    /// # Errors
+    /// When nothing at all can be had.
+    pub fn found(
+        &self,
+        overrides: Overrides<'_>,
+    ) -> Result<(Loaded<Self>, Vec<Fault>), SettingsErrors> {
         let Overrides { file, flags } = overrides;
         let environment = process_environment();
         let sources = Sources {
@@ -157,9 +172,13 @@ impl Settings {
             verbatim: VERBATIM,
             secrets: SECRETS,
         };
-        let loaded = load(&self, &sources).map_err(reference::with_choices)?;
-        check::check(&loaded)?;
-        Ok(loaded.value)
+        let (loaded, mut faults) = load_what_fits(self, &sources)?;
+        reference::in_plain_words(&mut faults);
+        // Where a value is left out, what it goes together with would be blamed.
+        if faults.is_empty() {
+            faults = check::check(&loaded);
+        }
+        Ok((loaded, faults))
     }
 
     /// The names of the destinations.

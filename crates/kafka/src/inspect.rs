@@ -3,6 +3,7 @@
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};
 use crate::settings::KafkaSettings;
+use crate::trouble::explained;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::metadata::Metadata;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ fn ask(
 ) -> Result<Inspection, KafkaError> {
     // All topics: a question for one of them would create it where brokers allow that.
     let metadata = admin.inner().fetch_metadata(None, client::ANSWER);
-    let metadata = metadata.map_err(|error| client::unavailable(settings, "metadata", &error))?;
+    let unavailable = |error| client::unavailable(settings, "metadata", &error);
+    let metadata = metadata.map_err(|error| explained(settings, unavailable(error)))?;
     let topic = |name: &str, partitions, bytes: usize| TopicInspection {
         topic: name.to_owned(),
         wanted_partitions: partitions,

@@ -3,6 +3,7 @@
 use crate::KafkaError;
 use crate::client::{self, blocking};
 use crate::settings::KafkaSettings;
+use crate::trouble::explained;
 use rdkafka::topic_partition_list::Offset;
 
 /// Where a group stands in one partition of the data topic.
@@ -36,7 +37,8 @@ impl PartitionLag {
 /// [`KafkaError::Settings`], [`KafkaError::Client`].
 pub async fn lag(settings: &KafkaSettings, group: &str) -> Result<Vec<PartitionLag>, KafkaError> {
     let (settings, group) = (settings.clone(), group.to_owned());
-    blocking("client", move || ask(&settings, &group)).await
+    let asked = move || ask(&settings, &group).map_err(|error| explained(&settings, error));
+    blocking("client", asked).await
 }
 
 fn ask(settings: &KafkaSettings, group: &str) -> Result<Vec<PartitionLag>, KafkaError> {

@@ -18,6 +18,7 @@ pub mod settings;
 
 mod client;
 mod librdkafka;
+mod trouble;
 
 // 2. into the log
 pub mod producer;
@@ -50,3 +51,4 @@ pub use producer::{ProduceError, ProduceRecord, Produced, Producer};
 pub use read::{read_topic, read_topic_with_headers};
 pub use settings::{KafkaSettings, SettingsError};
 pub use topics::{TopicReport, TopicState, ensure_topics};
+pub use trouble::trouble;

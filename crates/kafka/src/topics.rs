@@ -6,6 +6,7 @@
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};
 use crate::settings::KafkaSettings;
+use crate::trouble::explained;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::RDKafkaErrorCode;
 use std::sync::Arc;
@@ -200,8 +201,12 @@ async fn count(
     blocking("admin client", move || {
         // All topics: a question for one of them would create it where brokers allow that.
         let metadata = admin.inner().fetch_metadata(None, client::ANSWER);
-        let metadata =
-            metadata.map_err(|error| client::unavailable(&settings, "metadata", &error))?;
+        let metadata = metadata.map_err(|error| {
+            explained(
+                &settings,
+                client::unavailable(&settings, "metadata", &error),
+            )
+        })?;
         client::count_in(&metadata, &settings, &topic)
     })
     .await

@@ -16,6 +16,8 @@ mod collect;
 mod file;
 mod nearest;
 
+pub use nearest::nearest;
+
 use collect::collect;
 use config::{Config, ConfigError, Value, ValueKind};
 use serde::{Serialize, de::DeserializeOwned};
@@ -119,6 +121,24 @@ pub fn load<T>(defaults: &T, sources: &Sources<'_>) -> Result<Loaded<T>, Setting
 where
     T: Serialize + DeserializeOwned,
 {
+    match load_what_fits(defaults, sources)? {
+        (loaded, faults) if faults.is_empty() => Ok(loaded),
+        (_, faults) => Err(SettingsErrors { faults }),
+    }
+}
+
+/// As [`load`]; a value that is at fault is left out and told, and the others are there all the
+/// same: for whoever looks at an installation, and not for whoever works on it.
+///
+/// # Errors
+/// [`SettingsErrors`], when nothing at all can be had.
+pub fn load_what_fits<T>(
+    defaults: &T,
+    sources: &Sources<'_>,
+) -> Result<(Loaded<T>, Vec<Fault>), SettingsErrors>
+where
+    T: Serialize + DeserializeOwned,
+{
     let mut faults = Vec::new();
     let tree = match Config::try_from(defaults) {
         Ok(config) => config.cache,
@@ -131,12 +151,9 @@ where
     let origin = |leaf: &Leaf| (leaf.path.join("."), leaf.origin.clone());
     let origins = leaves.values().map(origin).collect();
     let tree = merge::<T>(tree, leaves.into_values().collect(), &mut faults);
-    if !faults.is_empty() {
-        faults.sort_by(|one, other| one.key.cmp(&other.key));
-        return Err(SettingsErrors { faults });
-    }
+    faults.sort_by(|one, other| one.key.cmp(&other.key));
     match T::deserialize(tree) {
-        Ok(value) => Ok(Loaded { value, origins }),
+        Ok(value) => Ok((Loaded { value, origins }, faults)),
         Err(error) => Err(SettingsErrors::one(Origin::Defaults, "", &error)),
     }
 }

@@ -1,6 +1,6 @@
 //! What can be typed behind `cloudsync doctor`.
 
-use super::Output;
+use super::{DATA_DIR, Output};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub struct DoctorArgs {
     #[arg(long)]
     pub up: bool,
     /// Where `up` has its data.
-    #[arg(long, value_name = "DIR", default_value = "./cloudsync-data")]
+    #[arg(long, value_name = "DIR", default_value = DATA_DIR)]
     pub data_dir: PathBuf,
     /// Where Kafka is [default: 127.0.0.1:9092].
     #[arg(long, value_name = "HOST:PORT,…", conflicts_with = "up")]

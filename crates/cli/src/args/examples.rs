@@ -30,6 +30,7 @@ Examples:
 /// Of `cloudsync gateway`.
 pub const GATEWAY: &str = "\
 Examples:
+  cloudsync gateway                  # with Kafka, or the log of `cloudsync up`, on this machine
   cloudsync gateway --brokers kafka-1:9092,kafka-2:9092
   cloudsync gateway --config /etc/cloudsync.toml --listen 0.0.0.0:50051 --insecure
   CLOUDSYNC_KAFKA__BROKERS=kafka-1:9092 cloudsync gateway --log warn";
@@ -37,13 +38,14 @@ Examples:
 /// Of `cloudsync consumer`.
 pub const CONSUMER: &str = "\
 Examples:
+  CLOUDSYNC_DESTINATIONS__AWS__URL=file:///tmp/aws cloudsync consumer --destination aws
   cloudsync consumer --destination aws --config /etc/cloudsync.toml
-  CLOUDSYNC_DESTINATIONS__AWS__URL=file:///srv/aws cloudsync consumer --destination aws
   CLOUDSYNC_DESTINATIONS__AWS__URL_FILE=/run/secrets/aws cloudsync consumer --destination aws";
 
 /// Of `cloudsync send`.
 pub const SEND: &str = "\
 Examples:
+  echo '{\"id\":\"1\",\"text\":\"hello\"}' | cloudsync send - --id-pointer /id
   cloudsync send events.ndjson --id-pointer /id --key-pointer /device
   cloudsync send events.csv.gz --id-pointer /id --rejects refused.ndjson
   cloudsync send events.ndjson --id-pointer /id --from-line 120001
@@ -53,6 +55,7 @@ Examples:
 /// Of `cloudsync topics ensure`.
 pub const TOPICS: &str = "\
 Examples:
+  cloudsync topics ensure --replication 1      # one broker, on this machine
   cloudsync topics ensure --brokers kafka-1:9092
   cloudsync topics ensure --config /etc/cloudsync.toml --replication 3";
 
@@ -74,21 +77,41 @@ Examples:
 /// Of `cloudsync config`.
 pub const CONFIG: &str = "\
 Examples:
-  cloudsync config check --config /etc/cloudsync.toml
+  cloudsync config check             # the environment; a file with --config FILE
   cloudsync config print --up
+  cloudsync config schema > cloudsync.schema.json
+  cloudsync config schema --toml > cloudsync.toml";
+
+/// Of `cloudsync config check`.
+pub const CONFIG_CHECK: &str = "\
+Examples:
+  cloudsync config check
+  cloudsync config check --up --config /etc/cloudsync.toml";
+
+/// Of `cloudsync config print`.
+pub const CONFIG_PRINT: &str = "\
+Examples:
+  cloudsync config print --up > cloudsync.toml
+  cloudsync config print --config /etc/cloudsync.toml";
+
+/// Of `cloudsync config schema`.
+pub const CONFIG_SCHEMA: &str = "\
+Examples:
   cloudsync config schema > cloudsync.schema.json
   cloudsync config schema --toml > cloudsync.toml";
 
 /// Of `cloudsync doctor`.
 pub const DOCTOR: &str = "\
 Examples:
-  cloudsync doctor --config /etc/cloudsync.toml
+  cloudsync doctor --up              # what `cloudsync up` runs, or will
   cloudsync doctor --up --data-dir /srv/cloudsync
+  cloudsync doctor --config /etc/cloudsync.toml
   cloudsync doctor --brokers kafka-1:9092 --output json";
 
 /// Of `cloudsync completions`.
 pub const COMPLETIONS: &str = "\
 Examples:
+  eval \"$(cloudsync completions bash)\"         # in this shell
   cloudsync completions bash > /etc/bash_completion.d/cloudsync
   cloudsync completions zsh > ~/.zfunc/_cloudsync";
 
@@ -102,6 +125,8 @@ mod tests {
         let command = line.split('|').next_back().unwrap_or_default();
         let typed = command.split(" #").next().unwrap_or_default();
         let typed = typed.split('>').next().unwrap_or_default();
+        let typed = typed.trim().trim_start_matches("eval \"$(");
+        let typed = typed.trim_end_matches(")\"");
         let words = typed.split_whitespace();
         words
             .skip_while(|word| word.starts_with("CLOUDSYNC_"))
@@ -122,6 +147,11 @@ mod tests {
         }
         assert!(own >= 2, "{path} has {own} examples");
         *seen += own;
+        for command in command.get_subcommands().filter(|it| !it.is_hide_set()) {
+            if command.get_name() != "help" {
+                check(command, &format!("{path} {}", command.get_name()), seen);
+            }
+        }
     }
 
     #[test]
@@ -129,9 +159,6 @@ mod tests {
         let cli = Cli::command();
         let mut seen = 0;
         check(&cli, "cloudsync", &mut seen);
-        for command in cli.get_subcommands().filter(|it| !it.is_hide_set()) {
-            check(command, command.get_name(), &mut seen);
-        }
         assert!(seen > 25, "{seen}");
     }
 

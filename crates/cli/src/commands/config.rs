@@ -4,12 +4,14 @@
 //! the TOML file that would set them (`print`), without secrets, or what can be set (`schema`).
 
 use super::Common;
-use crate::args::{ConfigArgs, ConfigCommand};
+use crate::args::{ConfigArgs, ConfigCommand, DATA_DIR};
 use crate::failure::Failure;
 use crate::say;
 use crate::settings::{Settings, absolute, reference};
 use anyhow::Context;
 use cloudsync_runtime::redact;
+use cloudsync_runtime::settings::{Loaded, SettingsErrors};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub(super) fn run(args: &ConfigArgs, common: &Common) -> Result<(), Failure> {
@@ -17,22 +19,53 @@ pub(super) fn run(args: &ConfigArgs, common: &Common) -> Result<(), Failure> {
         return schema(toml);
     }
     let defaults = if args.up {
-        let data = absolute(Path::new("./cloudsync-data"));
+        let data = absolute(Path::new(DATA_DIR));
         Settings::embedded(&data.context("cannot tell the current directory")?)
     } else {
         Settings::default()
     };
-    let settings = common.settings(defaults, Vec::new())?;
-    match args.command {
-        ConfigCommand::Check => common.note("the settings hold"),
-        ConfigCommand::Print => {
-            let text = toml::to_string(&without_secrets(settings));
-            say::data(text.context("the settings cannot be printed")?);
-        }
-        // It needs no settings, and so was printed before.
-        ConfigCommand::Schema { .. } => {}
+    match common.found(&defaults, Vec::new())? {
+        (_, faults) if !faults.is_empty() => return Err(SettingsErrors { faults }.into()),
+        (loaded, _) => match args.command {
+            ConfigCommand::Check => common.note("the settings hold"),
+            ConfigCommand::Print => {
+                let text = printed(loaded).context("the settings cannot be printed")?;
+                say::data(text);
+            }
+            // It needs no settings, and so was printed before.
+            ConfigCommand::Schema { .. } => {}
+        },
     }
     Ok(())
+}
+
+/// The settings as a file that sets the same, on another machine too: a destination below the data
+/// directory, which nobody has set, is left to it.
+fn printed(loaded: Loaded<Settings>) -> Result<String, toml::ser::Error> {
+    let below: BTreeMap<String, String> = loaded
+        .value
+        .destinations
+        .iter()
+        .filter(|(name, destination)| {
+            let key = format!("destinations.{name}.url");
+            !destination.url.is_empty() && !loaded.origins.contains_key(&key)
+        })
+        .map(|(name, _)| (format!("[destinations.{name}]"), name.clone()))
+        .collect();
+    let (mut text, mut name) = (String::new(), None);
+    for line in toml::to_string(&without_secrets(loaded.value))?.lines() {
+        if line.starts_with('[') {
+            name = below.get(line);
+        }
+        match name.filter(|_| line.starts_with("url = ")) {
+            Some(name) => text.push_str(&format!(
+                "# url: the directory {name} below --data-dir [{DATA_DIR}]"
+            )),
+            None => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 /// What can be set: printed whatever is set, for it helps to put that right.

@@ -1,8 +1,10 @@
 //! `cloudsync demo`: everything at once, and a ledger that shows what became of it.
 //!
-//! Exit code 1 when anything is lost, doubled or altered, or a sum does not hold.
+//! Exit code 1 when anything is lost, doubled or altered, or a sum does not hold; also when
+//! something of the input is no record or was refused, for then not all of it is there.
 
 use super::Common;
+use super::complaints::Complaints;
 use crate::args::{DemoArgs, Output};
 use crate::demo::feed::{Counts, Feed};
 use crate::demo::journal::{FILE_NAME, Journal};
@@ -24,6 +26,7 @@ use cloudsync_devbroker::Damage;
 use cloudsync_kafka::KafkaSettings;
 use cloudsync_runtime::redact;
 use cloudsync_runtime::signals::Signals;
+use indicatif::ProgressBar;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -60,7 +63,11 @@ async fn demo(args: &DemoArgs, common: &Common) -> Result<(), Failure> {
     };
     print(&ledger, args.output)?;
     if ledger.is_clean() {
-        return Ok(());
+        // A recount has sent nothing.
+        return match ledger.left_out() {
+            some if some > 0 && !args.recount => Err(Failure::Told),
+            _ => Ok(()),
+        };
     }
     say::note("\nWhat is wrong:");
     ledger.complaints().iter().for_each(say::note);
@@ -126,6 +133,7 @@ async fn send_and_count(
     settings: &Settings,
     directory: &Path,
 ) -> Result<Ledger, Failure> {
+    // Before anything is made: what cannot be read leaves nothing behind.
     let (mut input, total) = open_input(args).await?;
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
@@ -230,7 +238,8 @@ async fn feed(
         .values()
         .map(|destination| destination.group.clone())
         .collect();
-    let mut complain = |refused: Refused| say::note(refused);
+    let mut complaints = Complaints::to(None, ProgressBar::hidden())?;
+    let mut complain = |refused: Refused| complaints.take(&refused);
     let began = Instant::now();
     let work = async {
         let feed = Feed::new(Some(journal), &counts, &mut complain);
@@ -243,10 +252,12 @@ async fn feed(
         .quiet(shown.quiet)
         .during(work)
         .await?;
+    complaints.end("send --rejects FILE takes all of them")?;
     let redelivered =
         |counters: &std::sync::Arc<Counters>| counters.redelivered.load(Ordering::Relaxed);
     Ok(Remembered {
         duplicates_at_gateway: stats.duplicates,
+        not_records: counts.not_records.load(Ordering::Relaxed),
         redelivered: stack
             .consumers()
             .iter()

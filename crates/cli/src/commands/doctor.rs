@@ -1,6 +1,7 @@
 //! `cloudsync doctor`: looks at everything that an installation rests on, one line each.
 //!
-//! Exit code 1 when something fails; 2, as everywhere, when the settings do not hold.
+//! Exit code 1 when something fails; 2, as everywhere, when the settings do not hold: they are the
+//! first lines then, and what does hold is looked at all the same.
 
 use super::Common;
 use crate::args::{DoctorArgs, Output};
@@ -17,8 +18,8 @@ pub(super) async fn run(args: &DoctorArgs, common: &Common) -> Result<(), Failur
     } else {
         (Settings::default(), None)
     };
-    let settings = common.settings(defaults, args.flags())?;
-    let findings = examine(&settings, data_dir.as_deref()).await;
+    let (loaded, faults) = common.found(&defaults, args.flags())?;
+    let findings = examine(&loaded.value, &faults, data_dir.as_deref()).await;
     let failed = findings.iter().any(|it| it.state == State::Fail);
     match args.output {
         Output::Table => {
@@ -29,7 +30,11 @@ pub(super) async fn run(args: &DoctorArgs, common: &Common) -> Result<(), Failur
             say::data(format_args!("{json}\n"));
         }
     }
-    if failed { Err(Failure::Told) } else { Ok(()) }
+    match failed {
+        _ if !faults.is_empty() => Err(Failure::ToldUsage),
+        true => Err(Failure::Told),
+        false => Ok(()),
+    }
 }
 
 fn print(finding: &Finding) {

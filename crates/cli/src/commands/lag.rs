@@ -1,7 +1,8 @@
 //! `cloudsync lag`: how far each group is behind, asked of the log.
 //!
 //! In: the groups of all destinations, or those that are named. Out: a table or one JSON object a
-//! look. Joins no group and commits nothing.
+//! look, with its time where there are several. Joins no group and commits nothing. Exit code 1
+//! when a group that was named has never committed: most likely there is no such group.
 
 use super::Common;
 use crate::args::{LagArgs, Output};
@@ -12,8 +13,8 @@ use crate::settings::Settings;
 use anyhow::Context;
 use cloudsync_kafka::{KafkaError, PartitionLag, lag};
 use cloudsync_runtime::signals::Signals;
+use jiff::Timestamp;
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -22,6 +23,8 @@ use tokio::time::sleep;
 struct GroupLag {
     group: String,
     topic: String,
+    /// Whether it has committed anything.
+    begun: bool,
     /// Records that it has yet to settle, in all partitions.
     lag: i64,
     partitions: Vec<OfPartition>,
@@ -41,15 +44,20 @@ pub(super) async fn run(args: &LagArgs, common: &Common) -> Result<(), Failure> 
     let settings = common.settings(Settings::default(), args.flags())?;
     let groups = groups(args, &settings)?;
     let Some(seconds) = args.watch else {
-        look(args, &settings, &groups).await?;
-        return Ok(());
+        let found = look(&settings, &groups).await?;
+        print(args, &found, None)?;
+        return not_begun(args, common, &settings, &found);
     };
     let mut signals = Signals::take().context("cannot listen for signals")?;
     loop {
         tokio::select! {
-            result = look(args, &settings, &groups) => if !result? {
-                return Ok(());
-            },
+            found = look(&settings, &groups) => {
+                let now = Timestamp::from_second(Timestamp::now().as_second());
+                let now = now.context("cannot tell the time")?;
+                if !print(args, &found?, Some(now))? {
+                    return Ok(());
+                }
+            }
             _ = signals.next() => return Ok(()),
         }
         tokio::select! {
@@ -57,6 +65,33 @@ pub(super) async fn run(args: &LagArgs, common: &Common) -> Result<(), Failure> 
             _ = signals.next() => return Ok(()),
         }
     }
+}
+
+/// Tells of groups that have committed nothing: those of the settings may not have begun, one that
+/// was named is most likely misspelt.
+fn not_begun(
+    args: &LagArgs,
+    common: &Common,
+    settings: &Settings,
+    found: &[GroupLag],
+) -> Result<(), Failure> {
+    let groups = found.iter().filter(|it| !it.begun);
+    let groups: Vec<_> = groups.map(|it| it.group.as_str()).collect();
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let (groups, topic) = (groups.join(", "), &settings.kafka.topic);
+    let text = format!("nothing of topic {topic} was ever committed by {groups}");
+    if args.group.is_empty() {
+        common.note(format_args!("{text}: no consumer of it has run yet"));
+        return Ok(());
+    }
+    let known = settings.destinations.values().map(|it| it.group.as_str());
+    let known: Vec<_> = known.collect();
+    Err(Failure::Failed(anyhow::anyhow!(
+        "{text}: there is no such group, or it has not begun; the settings have {}",
+        known.join(", ")
+    )))
 }
 
 fn groups(args: &LagArgs, settings: &Settings) -> Result<Vec<String>, Failure> {
@@ -76,8 +111,7 @@ fn groups(args: &LagArgs, settings: &Settings) -> Result<Vec<String>, Failure> {
     Ok(of_all)
 }
 
-/// Whether somebody still reads.
-async fn look(args: &LagArgs, settings: &Settings, groups: &[String]) -> Result<bool, Failure> {
+async fn look(settings: &Settings, groups: &[String]) -> Result<Vec<GroupLag>, Failure> {
     let mut found = Vec::new();
     for group in groups {
         let partitions = lag(&settings.kafka, group)
@@ -85,12 +119,23 @@ async fn look(args: &LagArgs, settings: &Settings, groups: &[String]) -> Result<
             .map_err(|error| failure(error, group))?;
         found.push(GroupLag::of(group, &settings.kafka.topic, &partitions));
     }
+    Ok(found)
+}
+
+/// Whether somebody still reads.
+fn print(args: &LagArgs, found: &[GroupLag], at: Option<Timestamp>) -> Result<bool, Failure> {
     Ok(match args.output {
         Output::Json => {
-            let json = serde_json::json!({ "groups": found });
+            let mut json = serde_json::json!({ "groups": found });
+            if let Some(at) = at {
+                json["time"] = at.to_string().into();
+            }
             say::data(format_args!("{json}\n"))
         }
-        Output::Table => say::data(table(&found, args.partitions)),
+        Output::Table => {
+            let at = at.map_or_else(String::new, |at| format!("{at}\n"));
+            say::data(format_args!("{at}{}", table(found, args.partitions)))
+        }
     })
 }
 
@@ -106,42 +151,41 @@ fn failure(error: KafkaError, group: &str) -> Failure {
     })
 }
 
-/// A line for each group, or for each of its partitions as well.
+/// A line for each group, with the sums of its partitions, or for each of these as well.
 fn table(groups: &[GroupLag], partitions: bool) -> String {
-    let width = groups
-        .iter()
-        .map(|it| it.group.len())
-        .max()
-        .unwrap_or(0)
-        .max(5);
-    let mut out = format!(
-        "{:<width$}  partition       committed             end             lag\n",
-        "group"
-    );
-    let mut row = |group: &str, partition: &str, committed: &str, end: &str, lag: i64| {
-        let lag = grouped(lag.unsigned_abs());
-        // Writing to a string does not fail.
-        let _ok = writeln!(
-            out,
-            "{group:<width$}  {partition:>9} {committed:>15} {end:>15} {lag:>15}"
-        );
+    let widths = groups.iter().map(|it| it.group.len());
+    let width = widths.max().unwrap_or(0).max(5);
+    let number = |offset: i64| grouped(offset.unsigned_abs());
+    let row = |group: &str, partition: &str, [committed, end, lag]: [&str; 3]| {
+        let partition = match partitions {
+            true => format!("  {partition:>9}"),
+            false => String::new(),
+        };
+        format!("{group:<width$}{partition}  {committed:>15}  {end:>15}  {lag:>15}\n")
     };
+    let mut out = row("group", "partition", ["committed", "end", "lag"]);
     for group in groups {
-        for of in group.partitions.iter().filter(|_| partitions) {
-            let committed = of.committed.map_or_else(
-                || "none".to_owned(),
-                |offset| grouped(offset.unsigned_abs()),
-            );
-            let end = grouped(of.end.unsigned_abs());
-            row(
-                &group.group,
-                &of.partition.to_string(),
-                &committed,
-                &end,
-                of.lag,
-            );
+        let mut all = (0, 0);
+        for of in &group.partitions {
+            // What lies below the start was committed, or dropped before anybody could.
+            all.0 += of.committed.unwrap_or(of.start);
+            all.1 += of.end;
+            let committed = of.committed.map_or_else(|| "none".to_owned(), number);
+            if partitions {
+                let of_partition = [&committed, &number(of.end), &number(of.lag)];
+                out.push_str(&row(
+                    &group.group,
+                    &of.partition.to_string(),
+                    of_partition.map(String::as_str),
+                ));
+            }
         }
-        row(&group.group, "all", "", "", group.lag);
+        let committed = match group.begun {
+            true => number(all.0),
+            false => "none".to_owned(),
+        };
+        let of_all = [&committed, &number(all.1), &number(group.lag)];
+        out.push_str(&row(&group.group, "all", of_all.map(String::as_str)));
     }
     out
 }
@@ -160,6 +204,7 @@ impl GroupLag {
         Self {
             group: group.to_owned(),
             topic: topic.to_owned(),
+            begun: partitions.iter().any(|it| it.committed.is_some()),
             lag: partitions.iter().map(PartitionLag::lag).sum(),
             partitions: partitions.iter().map(of).collect(),
         }
@@ -190,16 +235,16 @@ mod tests {
         let short = table(&groups, false);
         assert_eq!(
             short,
-            "group           partition       committed             end             lag\n\
-             aws-sync-group        all                                              44\n"
+            "group                 committed              end              lag\n\
+             aws-sync-group            1,210            1,254               44\n"
         );
         let long = table(&groups, true);
         assert!(
-            long.contains("        0           1,200           1,234              34\n"),
+            long.contains("          0            1,200            1,234               34\n"),
             "{long}"
         );
         assert!(
-            long.contains("        1            none              20              10\n"),
+            long.contains("          1             none               20               10\n"),
             "{long}"
         );
         let json = serde_json::to_value(&groups).unwrap();

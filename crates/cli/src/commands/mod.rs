@@ -20,6 +20,8 @@ pub mod config;
 
 pub mod doctor;
 
+mod complaints;
+
 mod serve;
 
 use crate::args::{Cli, Command};
@@ -27,7 +29,7 @@ use crate::failure::Failure;
 use crate::say;
 use crate::settings::{Overrides, Settings};
 use clap::CommandFactory;
-use cloudsync_runtime::settings::FlagValue;
+use cloudsync_runtime::settings::{Fault, FlagValue, Loaded};
 use cloudsync_runtime::{Checklist, kill, telemetry};
 use std::fmt::Display;
 use std::io;
@@ -90,6 +92,16 @@ impl Common {
     fn settings(&self, defaults: Settings, flags: Vec<FlagValue>) -> Result<Settings, Failure> {
         let file = self.config.as_deref();
         Ok(defaults.overridden(Overrides { file, flags })?)
+    }
+
+    /// As [`Common::settings`], with what is wrong beside what holds.
+    fn found(
+        &self,
+        defaults: &Settings,
+        flags: Vec<FlagValue>,
+    ) -> Result<(Loaded<Settings>, Vec<Fault>), Failure> {
+        let file = self.config.as_deref();
+        Ok(defaults.found(Overrides { file, flags })?)
     }
 
     /// A line that nobody needs who asked for quiet.

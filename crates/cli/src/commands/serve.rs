@@ -97,7 +97,10 @@ async fn come_up_and_run(
     loop {
         match stack.ready(TELL).await {
             Ok(()) => break,
-            Err(StackError::NotReady { waiting, .. }) => tell(&waiting, list),
+            Err(StackError::NotReady { waiting, .. }) => {
+                tell(&waiting, list);
+                tell_trouble(stack, list).await;
+            }
             Err(error) => return error,
         }
     }
@@ -119,7 +122,7 @@ async fn check_log(settings: &Settings, stack: &Stack) {
     }
     let kafka = stack.kafka();
     for finding in doctor::log::examine_topics(kafka).await {
-        if finding.state != State::Ok {
+        if matches!(finding.state, State::Warn | State::Fail) {
             tracing::warn!(check = finding.check, "{}", finding.detail);
         }
     }
@@ -131,6 +134,16 @@ async fn check_log(settings: &Settings, stack: &Stack) {
 fn tell(waiting: &Waiting, list: &mut Checklist<io::Stderr>) {
     for (name, what) in &waiting.0 {
         list.fail(name, format_args!("waits for {what}"));
+    }
+}
+
+/// Says why brokers elsewhere do not answer, if they do not: the parts that wait know no more than
+/// that.
+async fn tell_trouble(stack: &Stack, list: &mut Checklist<io::Stderr>) {
+    if stack.addresses().log.is_none()
+        && let Ok(Some(error)) = cloudsync_kafka::trouble(stack.kafka()).await
+    {
+        list.fail("kafka", error);
     }
 }
 

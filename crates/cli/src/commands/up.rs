@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::settings::{Settings, absolute};
 use crate::stack::{Roles, Stack};
 use anyhow::Context;
+use cloudsync_consumers::{DestinationSettings, WriteMode};
 use cloudsync_runtime::{Checklist, redact};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -58,6 +59,10 @@ fn ready(settings: &Settings, stack: &Stack, list: &mut Checklist<io::Stderr>) {
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "cloudsync".to_owned());
+    let landed = settings.destinations.values().find_map(reading);
+    let landed = landed.map_or_else(String::new, |command| {
+        format!("What landed is read so:\n\n{command}\n\n")
+    });
     list.note(format_args!(
         "\nReady. Three ways to send something, to be pasted into another terminal:\n\n\
          echo '{{\"record\":{{\"requestId\":\"hello-1\",\"key\":\"hello\",\"payload\":\"aGVsbG8=\"}}}}' | \
@@ -65,8 +70,19 @@ fn ready(settings: &Settings, stack: &Stack, list: &mut Checklist<io::Stderr>) {
          curl -d '\"Test message for dual-cloud sync\"' http://{at}/api/datasync\n\n\
          echo '{{\"id\":\"hello-2\",\"text\":\"hello\"}}' | \
          {program} send - --id-pointer /id --endpoint http://{at}\n\n\
-         Ctrl-C ends it."
+         {landed}Ctrl-C ends it."
     ));
+}
+
+/// How what lies at `destination` is read in a shell, if it is a directory.
+fn reading(destination: &DestinationSettings) -> Option<String> {
+    let directory = destination.url.strip_prefix("file://")?;
+    let quoted = format!("'{}'", directory.replace('\'', r"'\''"));
+    let files = match destination.mode {
+        WriteMode::Batch => "-name '*.ndjson.zst' -exec zstdcat {} +",
+        WriteMode::Record => "-path '*/t=*' -name '*.json' -exec cat {} +",
+    };
+    Some(format!("find {quoted} {files} | jq -c '{{id, payload}}'"))
 }
 
 /// `address` as a client on this machine types it.

@@ -12,7 +12,8 @@ use cloudsync::client::{RecordSender, Verdict, Verdicts};
 use cloudsync::{Client, ClientError, SyncRecord};
 use prost::Message;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use tokio::sync::watch;
 
 /// How sending failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,14 @@ pub struct Counts {
     pub not_records: AtomicU64,
     /// Every line or element of the input before this one has its verdict, or is no record.
     pub settled_before: AtomicU64,
+    /// Of those acknowledged, those that the gateway recognised and did not write again.
+    pub duplicates: AtomicU64,
+    /// Records sent once more, because an answer did not come.
+    pub retried: AtomicU64,
+    /// Connections opened.
+    pub connections: AtomicU64,
+    /// The input was read to its end.
+    pub read_to_end: AtomicBool,
 }
 
 /// What a client saw of its stream, at the end.
@@ -59,6 +68,8 @@ pub struct Feed<'a> {
     outstanding: BTreeMap<u64, (&'static str, u64)>,
     /// Where the last record stood that was given to the client.
     given: u64,
+    /// Whether to read no more.
+    stop: Option<watch::Receiver<bool>>,
 }
 
 /// A record ready to be sent.
@@ -84,6 +95,16 @@ impl<'a> Feed<'a> {
             complain,
             outstanding: BTreeMap::new(),
             given: 0,
+            stop: None,
+        }
+    }
+
+    /// Reads no more once `stop` says so; what was sent by then is waited for.
+    #[must_use]
+    pub fn until(self, stop: watch::Receiver<bool>) -> Self {
+        Self {
+            stop: Some(stop),
+            ..self
         }
     }
 
@@ -108,7 +129,9 @@ impl<'a> Feed<'a> {
                 Err(error) => return Err(error),
             };
             resend.sent(&ready);
-            self.send(&mut sender, &mut verdicts, ready, false).await?;
+            if !self.send(&mut sender, &mut verdicts, ready, false).await? {
+                break None;
+            }
             while let Some(again) = resend.due() {
                 self.send(&mut sender, &mut verdicts, again, true).await?;
             }
@@ -118,7 +141,7 @@ impl<'a> Feed<'a> {
         }
         sender.finish();
         while let Some(verdict) = verdicts.next().await {
-            self.verdict(verdict?)?;
+            self.verdict(verdict?, verdicts.stats())?;
         }
         if let Some(journal) = self.journal {
             journal.flush()?;
@@ -129,7 +152,7 @@ impl<'a> Feed<'a> {
         }
     }
 
-    /// The next record; verdicts are taken while the input is waited for.
+    /// The next record, if more are wanted; verdicts are taken while the input is waited for.
     async fn next(
         &mut self,
         input: &mut Input,
@@ -138,14 +161,18 @@ impl<'a> Feed<'a> {
         loop {
             let item = tokio::select! {
                 biased;
+                () = told(self.stop.clone()) => return Ok(None),
                 item = input.next() => item?,
                 Some(verdict) = verdicts.next() => {
-                    self.verdict(verdict?)?;
+                    self.verdict(verdict?, verdicts.stats())?;
                     continue;
                 }
             };
             match item {
-                None => return Ok(None),
+                None => {
+                    self.counts.read_to_end.store(true, Ordering::Relaxed);
+                    return Ok(None);
+                }
                 Some(Item::Record(record)) => return Ok(Some(Ready::of(record))),
                 Some(Item::Refused(why)) => {
                     self.counts.not_records.fetch_add(1, Ordering::Relaxed);
@@ -155,13 +182,14 @@ impl<'a> Feed<'a> {
         }
     }
 
+    /// Gives `ready` to the client; false if no more is wanted, and it was not.
     async fn send(
         &mut self,
         sender: &mut RecordSender,
         verdicts: &mut Verdicts,
         ready: Ready,
         again: bool,
-    ) -> Result<(), FeedError> {
+    ) -> Result<bool, FeedError> {
         let Ready {
             encoded,
             sent,
@@ -171,7 +199,8 @@ impl<'a> Feed<'a> {
         let given = loop {
             tokio::select! {
                 given = sender.send_encoded(encoded.clone()) => break given,
-                Some(verdict) = verdicts.next() => self.verdict(verdict?)?,
+                Some(verdict) = verdicts.next() => self.verdict(verdict?, verdicts.stats())?,
+                () = told(self.stop.clone()) => return Ok(false),
             }
         };
         let sequence = match given {
@@ -184,7 +213,7 @@ impl<'a> Feed<'a> {
                     request_id: None,
                     reason: error.to_string(),
                 });
-                return Ok(());
+                return Ok(true);
             }
             Err(error) => return Err(last_word(verdicts, error).await.into()),
         };
@@ -197,10 +226,19 @@ impl<'a> Feed<'a> {
         if let Some(journal) = self.journal.as_mut() {
             journal.write(&Entry::Sent { sent, again })?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn verdict(&mut self, verdict: Verdict) -> Result<(), FeedError> {
+    fn verdict(&mut self, verdict: Verdict, stats: Stats) -> Result<(), FeedError> {
+        let Counts {
+            duplicates,
+            retried,
+            connections,
+            ..
+        } = self.counts;
+        duplicates.store(stats.duplicates, Ordering::Relaxed);
+        retried.store(stats.resent, Ordering::Relaxed);
+        connections.store(stats.connections, Ordering::Relaxed);
         let entry = match verdict {
             Verdict::Acked(range) => {
                 range.clone().for_each(|sequence| {
@@ -238,6 +276,16 @@ impl<'a> Feed<'a> {
     }
 }
 
+/// Resolves when `stop` says so.
+async fn told(stop: Option<watch::Receiver<bool>>) {
+    let Some(mut stop) = stop else {
+        return std::future::pending().await;
+    };
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// Why the stream ended: its verdicts say it last.
 async fn last_word(verdicts: &mut Verdicts, error: ClientError) -> ClientError {
     while let Some(verdict) = verdicts.next().await {
@@ -248,7 +296,16 @@ async fn last_word(verdicts: &mut Verdicts, error: ClientError) -> ClientError {
     error
 }
 
-// === impl Ready ===
+// === impl Counts, Ready ===
+
+impl Counts {
+    /// Sends that have no verdict.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        load(&self.sent).saturating_sub(load(&self.acked) + load(&self.refused))
+    }
+}
 
 impl Ready {
     fn of(record: InputRecord) -> Self {

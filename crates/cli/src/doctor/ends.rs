@@ -14,20 +14,30 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
             "none is set, so nothing is delivered; add [destinations.NAME] with url and group";
         findings.push(Finding::warn("destinations", text));
     }
+    let all_unset = settings.destinations.values().all(|it| it.url.is_empty());
     for (name, destination) in &settings.destinations {
-        findings.push(examine_destination(name, destination).await);
+        findings.push(examine_destination(name, destination, all_unset).await);
     }
     findings.push(dedupe(settings));
     findings
 }
 
-async fn examine_destination(name: &str, destination: &DestinationSettings) -> Finding {
+async fn examine_destination(
+    name: &str,
+    destination: &DestinationSettings,
+    all_unset: bool,
+) -> Finding {
     let check = format!("destination {name}");
     if destination.url.is_empty() {
+        let of_up = if all_unset {
+            "; what `cloudsync up` runs is looked at with --up"
+        } else {
+            ""
+        };
         return Finding::fail(
             check,
             format_args!(
-                "destinations.{name}.url is not set; this build has {}",
+                "destinations.{name}.url is not set; there are: {}{of_up}",
                 sink::SCHEMES
             ),
         );
@@ -52,7 +62,7 @@ fn dedupe(settings: &Settings) -> Finding {
         return Finding::fail("dedupe", error);
     }
     match sizes::short_window(settings) {
-        Some(why) => Finding::warn("dedupe", why),
+        Some(why) => Finding::note("dedupe", why),
         None => Finding::ok("dedupe", redact::url(&settings.dedupe.url)),
     }
 }

@@ -1,8 +1,8 @@
 //! Looks at everything that an installation rests on.
 //!
-//! In: settings. Out: a [`Finding`] for each thing that was looked at, in the order of the walk:
-//! what is wrong, and what to do. Promises: it makes and changes nothing but probes that come and
-//! go, and it works beside running roles.
+//! In: settings, and what is wrong with them. Out: a [`Finding`] for each fault and each thing that
+//! was looked at, in the order of the walk: what is wrong, and what to do. Promises: it makes and
+//! changes nothing but probes that come and go, and it works beside running roles.
 
 // 1. this machine
 mod machine;
@@ -14,6 +14,7 @@ pub(crate) mod log;
 mod ends;
 
 use crate::settings::Settings;
+use cloudsync_runtime::settings::Fault;
 use serde::Serialize;
 use std::fmt::Display;
 use std::path::Path;
@@ -35,15 +36,28 @@ pub struct Finding {
 pub enum State {
     /// As it should be.
     Ok,
+    /// As it should be, and worth knowing.
+    Note,
     /// It works, and could be better.
     Warn,
     /// It does not work.
     Fail,
 }
 
-/// Looks at everything. `data_dir` is where `up` keeps its data, if the settings are `up`'s.
-pub async fn examine(settings: &Settings, data_dir: Option<&Path>) -> Vec<Finding> {
-    let mut findings = vec![Finding::ok("settings", "they hold")];
+/// Looks at everything. `faults` is what is wrong with `settings`, which are those that hold all
+/// the same; `data_dir` is where `up` keeps its data, if the settings are `up`'s.
+pub async fn examine(
+    settings: &Settings,
+    faults: &[Fault],
+    data_dir: Option<&Path>,
+) -> Vec<Finding> {
+    let mut findings: Vec<_> = faults
+        .iter()
+        .map(|fault| Finding::fail("settings", fault))
+        .collect();
+    if faults.is_empty() {
+        findings.push(Finding::ok("settings", "they hold"));
+    }
     findings.extend(machine::examine(settings, data_dir));
     findings.extend(log::examine(settings, data_dir.is_some()).await);
     findings.extend(ends::examine(settings).await);
@@ -65,6 +79,10 @@ impl Finding {
         Self::new(check, State::Ok, detail)
     }
 
+    fn note(check: impl Into<String>, detail: impl Display) -> Self {
+        Self::new(check, State::Note, detail)
+    }
+
     fn warn(check: impl Into<String>, detail: impl Display) -> Self {
         Self::new(check, State::Warn, detail)
     }
@@ -80,6 +98,7 @@ impl State {
     pub fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
+            Self::Note => "note",
             Self::Warn => "warn",
             Self::Fail => "FAIL",
         }

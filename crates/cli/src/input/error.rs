@@ -67,4 +67,14 @@ pub enum InputError {
         #[source]
         source: RowError,
     },
+    /// The header of CSV has no column that was pointed at.
+    #[error("{name} has no column at {pointer}; {hint}")]
+    NoColumn {
+        /// The file.
+        name: String,
+        /// Where it was looked for.
+        pointer: String,
+        /// What may have been meant.
+        hint: String,
+    },
 }

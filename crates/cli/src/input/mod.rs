@@ -13,6 +13,8 @@ pub mod rows;
 pub mod splitter;
 
 // 3. a piece to its id and key
+mod columns;
+mod from_bytes;
 pub mod pointer;
 
 // 4. or no bytes at all
@@ -24,14 +26,12 @@ pub use error::InputError;
 
 use bytes::Bytes;
 use format::Format;
+use from_bytes::FromBytes;
 use pointer::Pointer;
-use rows::Rows;
 use serde::Serialize;
 use source::{Meter, Source};
-use splitter::{Splitter, Wanted};
 use std::io::Read;
 use std::path::Path;
-use uuid::Uuid;
 
 /// Events that come with the program: `data/README.md` says what they are.
 pub const EARTHQUAKES: &[u8] = include_bytes!("../../data/earthquakes.ndjson");
@@ -100,39 +100,21 @@ enum Kind {
     Generated(generate::Load),
 }
 
-struct FromBytes {
-    source: Source,
-    format: Format,
-    cutter: Cutter,
-    pointers: Pointers,
-    /// Pieces before this one are passed over.
-    first: u64,
-    /// The last piece that came, for messages.
-    last: Option<(&'static str, u64)>,
-}
-
-enum Cutter {
-    Pieces(Splitter),
-    Rows(Rows),
-}
-
-/// A piece, or why there is none.
-struct Cut {
-    unit: &'static str,
-    number: u64,
-    bytes: Result<Bytes, String>,
-}
-
 // === impl Input ===
 
 impl Input {
     /// Reads `file`, or standard input if it is `-`, as `format`.
     ///
     /// # Errors
-    /// [`InputError::Open`].
+    /// [`InputError::Open`]; [`InputError::NoColumn`], where the header of CSV has no column that
+    /// `pointers` name.
     pub async fn open(file: &Path, format: Format, pointers: Pointers) -> Result<Self, InputError> {
         let source = Source::open(file).await?;
-        Ok(Self::of(source, format.of(file), pointers))
+        let mut input = Self::of(source, format.of(file), pointers);
+        if let Kind::Bytes(from) = &mut input.kind {
+            from.check_columns().await?;
+        }
+        Ok(input)
     }
 
     /// Reads `reader`, called `name` in messages, as `format`.
@@ -150,22 +132,7 @@ impl Input {
     }
 
     fn of(source: Source, format: Format, pointers: Pointers) -> Self {
-        let limit = cloudsync::limits::MAX_RECORD_BYTES;
-        let pieces = |wanted| Cutter::Pieces(Splitter::new(limit, wanted));
-        let from = FromBytes {
-            source,
-            format,
-            cutter: match format {
-                Format::Auto => pieces(Wanted::Any),
-                Format::Ndjson => pieces(Wanted::Lines),
-                Format::Json => pieces(Wanted::Array),
-                Format::Lines => pieces(Wanted::Text),
-                Format::Csv => Cutter::Rows(Rows::new(limit)),
-            },
-            pointers,
-            first: 1,
-            last: None,
-        };
+        let from = FromBytes::of(source, format, pointers);
         Self {
             kind: Kind::Bytes(Box::new(from)),
         }
@@ -176,7 +143,7 @@ impl Input {
     #[must_use]
     pub fn starting_at(mut self, first: u64) -> Self {
         if let Kind::Bytes(from) = &mut self.kind {
-            from.first = first;
+            from.start_at(first);
         }
         self
     }
@@ -210,7 +177,7 @@ impl Input {
     #[must_use]
     pub fn meter(&self) -> Meter {
         match &self.kind {
-            Kind::Bytes(from) => from.source.meter(),
+            Kind::Bytes(from) => from.meter(),
             Kind::Generated(_) => Meter::default(),
         }
     }
@@ -230,7 +197,7 @@ impl Input {
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Bytes(from) => f.debug_tuple("Bytes").field(&from.source.name()).finish(),
+            Self::Bytes(from) => f.debug_tuple("Bytes").field(&from.name()).finish(),
             Self::Generated(load) => f.debug_tuple("Generated").field(load).finish(),
         }
     }
@@ -243,139 +210,6 @@ impl std::fmt::Display for Refused {
             write!(f, ", id {id}")?;
         }
         write!(f, ": {}", self.reason)
-    }
-}
-
-fn too_long(bytes: u64) -> String {
-    let limit = cloudsync::limits::MAX_RECORD_BYTES;
-    format!("it has {bytes} bytes, and a record has at most {limit}; split it, or send a reference")
-}
-
-// === impl FromBytes ===
-
-impl FromBytes {
-    async fn next(&mut self) -> Result<Option<Item>, InputError> {
-        loop {
-            match self.cut()? {
-                Some(cut) => {
-                    self.last = Some((cut.unit, cut.number));
-                    if cut.number >= self.first {
-                        return Ok(Some(self.item(cut)));
-                    }
-                    continue;
-                }
-                None if self.cutter.is_finished() => return Ok(None),
-                None => {}
-            }
-            let last = self.last;
-            let after = move || {
-                last.map_or_else(String::new, |(unit, number)| {
-                    format!(", behind {unit} {number}")
-                })
-            };
-            match self.source.next(after).await? {
-                Some(chunk) => self.cutter.push(&chunk),
-                None => self.cutter.finish(),
-            }
-        }
-    }
-
-    fn cut(&mut self) -> Result<Option<Cut>, InputError> {
-        let name = || self.source.name().to_owned();
-        match &mut self.cutter {
-            Cutter::Pieces(splitter) => match splitter.next() {
-                Ok(piece) => Ok(piece.map(|piece| Cut {
-                    unit: piece.unit,
-                    number: piece.number,
-                    bytes: piece.bytes.map_err(too_long),
-                })),
-                Err(source) => Err(InputError::Split {
-                    name: name(),
-                    format: self.format.name(),
-                    source,
-                }),
-            },
-            Cutter::Rows(rows) => match rows.next() {
-                Ok(row) => Ok(row.map(|row| Cut {
-                    unit: "line",
-                    number: row.line,
-                    bytes: row.json,
-                })),
-                Err(source) => Err(InputError::Rows {
-                    name: name(),
-                    source,
-                }),
-            },
-        }
-    }
-
-    fn item(&self, cut: Cut) -> Item {
-        let (unit, number) = (cut.unit, cut.number);
-        match cut.bytes.and_then(|bytes| self.record(unit, number, bytes)) {
-            Ok(record) => Item::Record(record),
-            Err(reason) => Item::Refused(Refused {
-                unit,
-                number,
-                request_id: None,
-                reason,
-            }),
-        }
-    }
-
-    /// The record, or why it is none.
-    fn record(
-        &self,
-        unit: &'static str,
-        number: u64,
-        payload: Bytes,
-    ) -> Result<InputRecord, String> {
-        let text =
-            std::str::from_utf8(&payload).map_err(|error| format!("is not UTF-8: {error}"))?;
-        let found = |pointer: &Option<Pointer>| match pointer {
-            Some(pointer) => pointer.scalar(text).map(Some),
-            None => Ok(None),
-        };
-        let id = found(&self.pointers.id).map_err(|error| error.to_string())?;
-        let key = found(&self.pointers.key).map_err(|error| error.to_string())?;
-        if self.format != Format::Lines
-            && (id.is_none() && key.is_none())
-            && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text)
-        {
-            return Err(format!("is not JSON: {error}"));
-        }
-        Ok(InputRecord {
-            unit,
-            number,
-            request_id: id.unwrap_or_else(|| Uuid::now_v7().to_string()),
-            key: key.unwrap_or_default(),
-            payload,
-            content_type: self.format.content_type(),
-        })
-    }
-}
-
-// === impl Cutter ===
-
-impl Cutter {
-    fn push(&mut self, chunk: &[u8]) {
-        match self {
-            Self::Pieces(splitter) => splitter.push(chunk),
-            Self::Rows(rows) => rows.push(chunk),
-        }
-    }
-
-    fn finish(&mut self) {
-        match self {
-            Self::Pieces(splitter) => splitter.finish(),
-            Self::Rows(rows) => rows.finish(),
-        }
-    }
-
-    fn is_finished(&self) -> bool {
-        match self {
-            Self::Pieces(splitter) => splitter.is_finished(),
-            Self::Rows(rows) => rows.is_finished(),
-        }
     }
 }
 

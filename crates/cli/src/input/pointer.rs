@@ -63,6 +63,15 @@ impl fmt::Display for Pointer {
 }
 
 impl Pointer {
+    /// The field at the top that this points to, if it goes no deeper: a column.
+    #[must_use]
+    pub fn column(&self) -> Option<&str> {
+        match self.tokens.as_slice() {
+            [column] => Some(column),
+            _ => None,
+        }
+    }
+
     /// The text, number or boolean at this pointer in `json`, as text.
     ///
     /// # Errors

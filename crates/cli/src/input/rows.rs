@@ -125,6 +125,12 @@ impl Rows {
         self.finished = true;
     }
 
+    /// The names of the columns, in their order; none before the header has been read.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        let columns = self.header.iter().flatten();
+        columns.map(|(_, name)| name.as_str())
+    }
+
     /// Whether everything has come out.
     #[must_use]
     pub fn is_finished(&self) -> bool {

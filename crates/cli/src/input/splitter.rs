@@ -56,7 +56,10 @@ pub enum SplitError {
     #[error("there is something behind the array; for lines that are arrays: --format ndjson")]
     AfterArray,
     /// The input is to be an array, and is none.
-    #[error("it begins with {found:?} on line {line}, and not with [")]
+    #[error(
+        "it begins with {found:?} on line {line}, and not with [; lines of JSON are --format \
+         ndjson, and columns --format csv"
+    )]
     NoArray {
         /// What it begins with.
         found: char,
@@ -499,7 +502,8 @@ mod tests {
         let none = pieces(Wanted::Array, "\n{}").unwrap_err();
         assert_eq!(
             none.to_string(),
-            "it begins with '{' on line 2, and not with ["
+            "it begins with '{' on line 2, and not with [; lines of JSON are --format ndjson, and \
+             columns --format csv"
         );
     }
 

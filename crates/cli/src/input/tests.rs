@@ -163,7 +163,8 @@ async fn a_file_that_cannot_be_gone_on_with_is_named_with_the_place() {
     );
     assert_eq!(
         end(b"{}", Format::Json).await,
-        "x cannot be read as one JSON array: it begins with '{' on line 1, and not with ["
+        "x cannot be read as one JSON array: it begins with '{' on line 1, and not with [; \
+         lines of JSON are --format ndjson, and columns --format csv"
     );
     assert!(
         end(b"a,a\n", Format::Csv)

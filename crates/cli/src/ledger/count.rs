@@ -39,6 +39,8 @@ pub struct Sources<'a> {
 pub struct Remembered {
     /// Acknowledged sends that the gateway did not write again, as it told the client.
     pub duplicates_at_gateway: u64,
+    /// Pieces of the input that are no records, and were not sent.
+    pub not_records: u64,
     /// For each destination: places of the log met again.
     pub redelivered: std::collections::BTreeMap<String, u64>,
     /// From the first send until every group had committed everything.
@@ -95,6 +97,7 @@ pub async fn count(sources: &Sources<'_>, remembered: &Remembered) -> Result<Led
         acked: expected.acked,
         resent: expected.resent,
         refused: expected.refused,
+        not_records: remembered.not_records,
         duplicates_at_gateway: remembered.duplicates_at_gateway,
         in_log: book.records(),
         elapsed_seconds: remembered.elapsed_seconds,

@@ -3,7 +3,7 @@
 //! In: the journal of what was sent ([`expected`]), the log and the dead letters read back
 //! ([`book`]), every destination read back ([`account`]). Out: a [`Ledger`] whose sums hold, or
 //! the ids at fault. The program's own counters have no part in it; only *redelivered* (the same
-//! place in the log met again) leaves no trace to read, and is taken from them.
+//! place in the log met again) and what of the input is no record leave no trace to read.
 
 // 1. what was sent
 pub mod expected;
@@ -38,6 +38,11 @@ pub struct Ledger {
     pub acked: u64,
     /// Sends that repeated an earlier one on purpose.
     pub resent: u64,
+    /// Sends that the gateway refused for good.
+    pub refused: u64,
+    /// Lines or elements of the input that are no records, and were not sent. They leave no trace
+    /// to read: this is what the reader of the input counted.
+    pub not_records: u64,
     /// Acknowledged sends that the gateway recognised and did not write again.
     pub duplicates_at_gateway: u64,
     /// Records in the log.
@@ -50,9 +55,6 @@ pub struct Ledger {
     pub elapsed_seconds: f64,
     /// Sends a second over that time.
     pub records_per_second: f64,
-    /// Sends that the gateway refused.
-    #[serde(skip)]
-    pub refused: u64,
     /// What is wrong, the first of it.
     #[serde(skip)]
     pub faults: Faults,
@@ -142,6 +144,12 @@ impl Ledger {
     pub fn is_clean(&self) -> bool {
         let clean = |d: &DestinationLedger| d.lost == 0 && d.doubled == 0 && d.altered == 0;
         self.faults.total == 0 && self.problems.is_empty() && self.destinations.iter().all(clean)
+    }
+
+    /// What of the input is in no log: refused, or no records.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.refused + self.not_records
     }
 
     /// The ledger as a table, with a line on what each number means.

@@ -84,6 +84,10 @@ fn sent(out: &mut String, ledger: &Ledger) {
         let what = "the gateway said: never acceptable";
         row("  refused", ledger.refused, what);
     }
+    if ledger.not_records > 0 {
+        let what = "lines or elements of the input that are none, so never sent";
+        row("  not records", ledger.not_records, what);
+    }
     if ledger.unacked_in_log > 0 {
         let what = "durable, but the answer was lost on its way";
         row("+ unacknowledged", ledger.unacked_in_log, what);
@@ -127,6 +131,12 @@ fn verdict(ledger: &Ledger) -> String {
     let sum = |column: Column| ledger.destinations.iter().map(column).sum::<u64>();
     if ledger.is_clean() {
         out.push_str("Nothing lost, nothing doubled, nothing altered.\n");
+        if ledger.left_out() > 0 {
+            let count = grouped(ledger.left_out());
+            out.push_str(&format!(
+                "Not taken from the input, and so nowhere: {count}.\n"
+            ));
+        }
     } else {
         let counts = [
             (sum(|d| d.lost), "lost"),
@@ -205,6 +215,12 @@ What became of it
 Nothing lost, nothing doubled, nothing altered.
 ";
         assert_eq!(ledger.table(), expected);
+        (ledger.refused, ledger.not_records) = (1, 2);
+        let table = ledger.table();
+        let row =
+            "  not records                        2   lines or elements of the input that are";
+        assert!(table.contains(row), "{table}");
+        assert!(table.ends_with("Not taken from the input, and so nowhere: 3.\n"));
         ledger.destinations[1].lost = 1;
         assert!(
             ledger

@@ -8,34 +8,27 @@ use cloudsync::limits::MAX_DESTINATION_NAME_BYTES;
 use cloudsync_consumers::WriteMode;
 use cloudsync_dedupe::OpenError;
 use cloudsync_kafka::{SettingsError, duration};
-use cloudsync_runtime::settings::{Loaded, Origin, SettingsErrors};
+use cloudsync_runtime::settings::{Fault, Loaded, Origin, SettingsErrors};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// Collects faults.
 struct Faults<'a> {
     origins: &'a BTreeMap<String, Origin>,
-    found: SettingsErrors,
+    found: Vec<Fault>,
 }
 
-/// Checks `loaded`.
-///
-/// # Errors
-/// Every fault at once.
-pub(super) fn check(loaded: &Loaded<Settings>) -> Result<(), SettingsErrors> {
+/// Every fault of `loaded` at once; none if it holds.
+pub(super) fn check(loaded: &Loaded<Settings>) -> Vec<Fault> {
     let settings = &loaded.value;
     let mut faults = Faults {
         origins: &loaded.origins,
-        found: SettingsErrors { faults: Vec::new() },
+        found: Vec::new(),
     };
     sections(settings, &mut faults);
     destinations(settings, &mut faults);
     together(settings, &mut faults);
-    if faults.found.faults.is_empty() {
-        Ok(())
-    } else {
-        Err(faults.found)
-    }
+    faults.found
 }
 
 /// What each section has to say about itself.
@@ -142,6 +135,6 @@ impl Faults<'_> {
             }
             None => SettingsErrors::one(Origin::Setting, "", why),
         };
-        self.found.faults.extend(fault.faults);
+        self.found.extend(fault.faults);
     }
 }

@@ -21,10 +21,13 @@ pub(super) fn loaded_on(
         verbatim: VERBATIM,
         secrets: SECRETS,
     };
-    let loaded = load(defaults, &sources);
+    let loaded = cloudsync_runtime::settings::load(defaults, &sources);
     let loaded = loaded.map_err(|errors| errors.to_string())?;
-    check::check(&loaded).map_err(|errors| errors.to_string())?;
-    Ok(loaded.value)
+    let faults = check::check(&loaded);
+    if faults.is_empty() {
+        return Ok(loaded.value);
+    }
+    Err(SettingsErrors { faults }.to_string())
 }
 
 #[test]
@@ -68,7 +71,7 @@ fn every_section_can_be_set_from_both_sides() {
         group = \"gcp-sync-group\"
     ";
     let environment = [
-        ("CLOUDSYNC_DESTINATIONS__AWS__URL", "s3://bucket/prefix"),
+        ("CLOUDSYNC_DESTINATIONS__AWS__URL", "file:///srv/aws"),
         (
             "CLOUDSYNC_KAFKA__LIBRDKAFKA__SOCKET_KEEPALIVE_ENABLE",
             "true",
@@ -84,7 +87,7 @@ fn every_section_can_be_set_from_both_sides() {
     assert_eq!(settings.kafka.librdkafka["statistics.interval.ms"], "1000");
     assert_eq!(settings.kafka.librdkafka["socket.keepalive.enable"], "true");
     assert_eq!(settings.log.fsync, FsyncSetting(Fsync::Always));
-    assert_eq!(settings.destinations["aws"].url, "s3://bucket/prefix");
+    assert_eq!(settings.destinations["aws"].url, "file:///srv/aws");
     assert_eq!(settings.destination_names(), ["aws", "azure", "gcp"]);
     assert_eq!(settings.dedupe.window, Duration::from_secs(7_200));
 }

@@ -35,8 +35,12 @@ const TYPED: &[Typed] = &[
     ("completions tcsh", &["possible values", "bash"]),
     ("up --log cloudsync=loud", &["--log", "not a log level"]),
     (
-        "gateway --listen localhost",
-        &["gateway.listen (flag --listen)"],
+        "gateway --listen localhost:9000",
+        &[
+            "gateway.listen (flag --listen)",
+            "such as 127.0.0.1:9000",
+            "localhost",
+        ],
     ),
     (
         "gateway --listen 0.0.0.0:0 --admin-listen 127.0.0.1:0",
@@ -135,6 +139,24 @@ const VARIABLES: &[(&str, &str, &[&str])] = &[
         "GATEWAY__MISSING_ID",
         "guess",
         &["\"guess\" is none of: generate, content, reject"],
+    ),
+    (
+        "GATEWAY_LISTEN",
+        "127.0.0.1:0",
+        &["two underscores", "CLOUDSYNC_GATEWAY__LISTEN"],
+    ),
+    (
+        "DESTINATIONS__AWS__URL",
+        "s3://bucket",
+        &[
+            "destinations.aws.url is refused",
+            "there are: file:///dir, null://",
+        ],
+    ),
+    (
+        "DESTINATIONS__AWS__URL",
+        "file://share/aws",
+        &["a directory is file:///share/aws"],
     ),
     (
         "DESTINATIONS__AWS__MODE",
@@ -246,7 +268,7 @@ fn a_secret_stands_in_no_message() {
         )
         .output()
         .unwrap();
-    let says = words(&["ftp://me:***@host/x?sig=***", "file:///dir"]);
+    let says = words(&["ftp://me:***@host/x?sig=***", "file:///dir", "AWS__URL"]);
     check("a secret", &output, 2, &says);
     assert!(!stderr(&output).contains("hush"));
 }
@@ -371,6 +393,12 @@ const SENT: &[(&str, &[u8], u64, Names)] = &[
         0,
         &["j.csv cannot be read as CSV", "two columns are called id"],
     ),
+    (
+        "csv",
+        b"id,n\n1,a\n",
+        0,
+        &["line 1: is not JSON", "if the file is CSV", "--format csv"],
+    ),
     ("k.ndjson.gz", b"{}", 0, &["k.ndjson.gz is no gzip"]),
     (
         "l.ndjson.zst",
@@ -440,6 +468,14 @@ fn what_was_accepted_before_bad_input_is_kept_and_its_line_is_told() {
     let empty = directory.path().join("empty.ndjson");
     std::fs::write(&empty, "").unwrap();
     assert_eq!(send(&up, &empty, 0, &["there was nothing to send"]).0, 0);
+
+    // What is pointed at in vain is told once, before anything is sent.
+    let misspelt = directory.path().join("misspelt.csv");
+    std::fs::write(&misspelt, "Id,n\n1,a\n2,b\n").unwrap();
+    let output = run(&["send", text(&misspelt), "--id-pointer", "/id"]);
+    let says = words(&["no column at /id; did you mean /Id? there are: /Id, /n"]);
+    check("misspelt", &output, 2, &says);
+    assert_eq!(stderr(&output).lines().count(), 1);
 
     // A packed file that was cut off: what came out of it whole was sent, and the way on is told.
     let level = flate2::Compression::default();

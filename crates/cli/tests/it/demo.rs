@@ -78,6 +78,8 @@ fn made_records_with_repetitions_are_delivered_once_and_every_sum_holds() {
         "sent",
         "acked",
         "resent",
+        "refused",
+        "not_records",
         "duplicates_at_gateway",
         "in_log",
         "unacked_in_log",
@@ -158,6 +160,93 @@ fn a_file_of_ones_own_is_sent_and_a_conflicting_id_is_set_aside() {
     ]);
     assert_eq!(code(&recount), 0, "{}", stderr(&recount));
     assert_eq!(json(&recount), ledger);
+}
+
+/// Not all of the input is there: that is told, line by line and as a sum, and is no success.
+#[test]
+fn what_is_no_record_is_counted_and_ends_with_1() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("rows.csv");
+    let long = "x".repeat(129);
+    std::fs::write(&file, format!("id,n\n1,a\n2\n3,c\n{long},d\n")).unwrap();
+    let data = directory.path().join("data");
+    let output = ["--data-dir", text(&data), "--output", "json"];
+    let demo = run(&[&["demo", text(&file), "--id-pointer", "/id"][..], &output].concat());
+    assert_eq!(code(&demo), 1, "{}", stderr(&demo));
+    let said = stderr(&demo);
+    for wanted in ["line 3: the row has 1 fields", "line 5, id x"] {
+        assert!(said.contains(wanted), "{said}");
+    }
+    let ledger = json(&demo);
+    assert_balanced(&ledger);
+    let counts = ["sent", "refused", "not_records", "in_log"].map(|name| number(&ledger[name]));
+    assert_eq!(counts, [3, 1, 1, 2], "{ledger}");
+    let recount = run(&[&["demo", "--recount"][..], &output].concat());
+    assert_eq!(
+        code(&recount),
+        0,
+        "what was sent is there: {}",
+        stderr(&recount)
+    );
+    assert_eq!(json(&recount), ledger);
+
+    // A column that is not there is told before anything is made, with the nearest.
+    let other = directory.path().join("other");
+    let pointed = [
+        "demo",
+        text(&file),
+        "--id-pointer",
+        "/ID",
+        "--data-dir",
+        text(&other),
+    ];
+    let misspelt = run(&pointed);
+    assert_eq!(code(&misspelt), 2);
+    let said = stderr(&misspelt);
+    assert!(
+        said.contains("no column at /ID; did you mean /id? there are: /id, /n"),
+        "{said}"
+    );
+    assert!(!other.exists());
+}
+
+/// The line of the log that a reader takes for what `/metrics` and the ledger count.
+#[test]
+fn the_log_line_of_the_dedupe_store_counts_the_duplicates() {
+    let mut demo = cloudsync();
+    demo.args([
+        "demo",
+        "--records",
+        "2000",
+        "--resend",
+        "0.5",
+        "--output",
+        "json",
+    ]);
+    demo.args(["--log", "cloudsync_consumers=info"]);
+    let output = demo.output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let ledger = json(&output);
+    let said = stderr(&output);
+    for destination in ledger["destinations"].as_array().unwrap() {
+        let lines = said
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut of_it = lines.filter(|line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.starts_with("what the dedupe store holds")
+                && line["destination"] == destination["name"]
+        });
+        let last = of_it.next_back().unwrap_or_else(|| panic!("{said}"));
+        let repeated = number(&ledger["duplicates_at_gateway"]);
+        assert_eq!(
+            number(&destination["duplicates"]) + repeated,
+            1_000,
+            "{ledger}"
+        );
+        assert_eq!(last["duplicates"], destination["duplicates"], "{last}");
+        assert_eq!(last["redelivered"], destination["redelivered"], "{last}");
+    }
 }
 
 /// Whoever runs it sees that the window of an hour is not kept, before a duplicate gets through.

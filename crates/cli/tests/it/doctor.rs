@@ -89,6 +89,17 @@ fn it_looks_at_a_running_up_and_changes_nothing() {
         );
     }
     assert_eq!(tree(&data.join("aws")), before, "the probe is gone");
+    // At the defaults nothing is to be done. What this machine is short of is another matter.
+    for check in [
+        "settings",
+        "descriptors",
+        "kafka",
+        "topic data-topic",
+        "dedupe",
+    ] {
+        let state = of(&report, check).0;
+        assert!(matches!(state, "ok" | "note"), "{check}: {state}");
+    }
 
     // The same as lines, a line a check.
     let lines = run(&[&["doctor"][..], &addresses].concat());
@@ -123,10 +134,12 @@ fn what_is_broken_fails_with_the_way_out() {
         .env("CLOUDSYNC_DEDUPE__URL", "redis://u:hush@h")
         .output()
         .unwrap();
-    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
     let report = json(&output);
     assert_eq!(report["ok"], false);
+    assert_eq!(report["checks"][0]["check"], "settings");
     for (check, wanted) in [
+        ("settings", "destinations.azure.url is refused: "),
         ("topic another-topic", "`cloudsync topics ensure`"),
         (
             "topic data-topic-dlq",
@@ -143,10 +156,53 @@ fn what_is_broken_fails_with_the_way_out() {
         assert!(detail.contains(wanted), "{check}: {detail}");
     }
     assert!(!report.to_string().contains("hush"), "{report}");
-    let wrong = cloudsync()
-        .arg("doctor")
-        .env("CLOUDSYNC_KAFKA__PARTITIONS", "0")
+}
+
+/// Wrong settings are the first lines, and no reason not to look at what they leave.
+#[test]
+fn wrong_settings_are_lines_of_the_report() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let output = cloudsync()
+        .args([
+            "doctor",
+            "--up",
+            "--output",
+            "json",
+            "--data-dir",
+            text(&data),
+        ])
+        .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(["--log-listen", &nobody.unwrap().to_string()])
+        .env("CLOUDSYNC_GATEWAY__LISTN", "x")
+        .env("CLOUDSYNC_KAFKA__PARTITIONS", "many")
         .output()
         .unwrap();
-    assert_eq!(code(&wrong), 2, "{}", stderr(&wrong));
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    let report = json(&output);
+    let checks = report["checks"].as_array().unwrap();
+    for (at, wanted) in [(0, "gateway.listn ("), (1, "kafka.partitions (")] {
+        assert_eq!(
+            (&checks[at]["check"], &checks[at]["state"]),
+            (&"settings".into(), &"fail".into())
+        );
+        let detail = checks[at]["detail"].as_str().unwrap();
+        assert!(detail.starts_with(wanted), "{detail}");
+    }
+    assert_eq!(of(&report, "port gateway").0, "ok", "{report}");
+    assert_eq!(of(&report, "destination aws").0, "ok", "{report}");
+}
+
+#[test]
+fn why_kafka_does_not_answer_is_told() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let nobody = nobody.unwrap().to_string();
+    let free = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let away = doctor(&[&free[..], &["--brokers", &nobody]].concat());
+    assert_eq!(code(&away), 1, "{}", stderr(&away));
+    let report = json(&away);
+    let (state, detail) = of(&report, "kafka");
+    assert_eq!(state, "fail");
+    assert!(detail.contains("Connection refused"), "{detail}");
 }

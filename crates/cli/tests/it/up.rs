@@ -164,6 +164,20 @@ fn metrics_are_as_described(address: &str) {
     }
 }
 
+/// The command that it prints shows what landed, where a shell has the programs of it.
+fn reads_back(said: &str, wanted: &str) {
+    let command = said.lines().find(|line| line.starts_with("find ")).unwrap();
+    let (command, _) = command.split_once(" | jq").unwrap();
+    let shell = |line: &str| std::process::Command::new("sh").args(["-c", line]).output();
+    if shell("zstdcat --version").unwrap().status.success() {
+        let read = shell(command).unwrap().stdout;
+        assert!(
+            String::from_utf8(read).unwrap().contains(wanted),
+            "{command}"
+        );
+    }
+}
+
 #[test]
 fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -220,6 +234,7 @@ fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
     assert!(stderr(&sent).contains("line 2: "), "{}", stderr(&sent));
 
     delivered(&data, 1, "Test message for dual-cloud sync");
+    reads_back(&up.said, "Test message for dual-cloud sync");
     delivered(&data, 2, "\"n\":\"sent\"");
     for address in [&gateway, &admin] {
         metrics_are_as_described(address);
@@ -286,6 +301,11 @@ fn a_file_is_gone_on_with_and_what_is_no_record_is_listed() {
 
 /// Commits follow at times.
 fn lag_is_zero(brokers: &str) {
+    let nope = run(&["lag", "--brokers", brokers, "--group", "nope"]);
+    assert_eq!(code(&nope), 1);
+    let said = stderr(&nope);
+    assert!(said.contains("by nope: there is no such group"), "{said}");
+    assert!(said.contains("aws-sync-group, azure-sync-group"), "{said}");
     let end = Instant::now() + PATIENCE;
     loop {
         let lag = run(&["lag", "--brokers", brokers, "--output", "json"]);
@@ -304,6 +324,52 @@ fn lag_is_zero(brokers: &str) {
         }
         assert!(Instant::now() < end, "{lag}");
     }
+}
+
+/// After Ctrl-C what was sent is not given up: its answers are waited for, and are in the sum.
+#[test]
+fn an_interrupted_send_takes_the_answers_that_are_on_their_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let up = Up::start(&data);
+    let endpoint = format!("http://{}", up.address("✔ gateway"));
+    let mut child = cloudsync()
+        .args(["send", "-", "--id-pointer", "/id", "--endpoint", &endpoint])
+        .args(["--output", "json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut line = || said.next().unwrap().unwrap();
+    writeln!(input, "{{\"id\":\"first\",\"n\":\"interrupted\"}}").unwrap();
+    delivered(&data, 1, "interrupted");
+    // The gateway is there, and does not answer.
+    up.signal("STOP");
+    for number in 2..=500 {
+        writeln!(input, "{{\"id\":\"{number}\",\"n\":\"interrupted\"}}").unwrap();
+    }
+    let waits = line();
+    assert!(waits.contains(": 499 records wait"), "{waits}");
+    let interrupt = ["-s", "INT", &child.id().to_string()].map(str::to_owned);
+    let killed = std::process::Command::new("kill").args(interrupt).status();
+    assert!(killed.unwrap().success());
+    let waits = line();
+    assert!(waits.contains("waits for 499 answers"), "{waits}");
+    up.signal("CONT");
+    let stopped = line();
+    assert!(stopped.contains("go on with --from-line 501"), "{stopped}");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 130);
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&summary["sent"], &summary["acked"]),
+        (&500.into(), &500.into())
+    );
+    drop(input);
+    delivered(&data, 500, "interrupted");
 }
 
 #[test]
@@ -345,6 +411,7 @@ fn without_an_answer_it_says_what_it_waits_for_and_ends_all_the_same() {
     };
     up.until("✖ destination aws");
     assert!(up.said.contains("waits for"), "{}", up.said);
+    up.until("Connection refused");
     up.signal("TERM");
     assert_eq!(up.wait(), 0, "{}", up.said);
 }

@@ -135,6 +135,7 @@ fn without_kafka_the_topics_command_says_what_it_waits_for_and_then_what_to_do()
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert_eq!(rest.len(), 1, "{rest:?}");
     assert!(rest[0].contains("with --brokers where it is"), "{rest:?}");
+    assert!(rest[0].contains("Connection refused"), "{rest:?}");
 }
 
 #[test]
@@ -144,11 +145,18 @@ fn the_settings_in_force_are_printed_and_checked() {
     let text = String::from_utf8(printed.stdout).unwrap();
     assert!(text.contains("[destinations.aws]\n"), "{text}");
     assert!(text.contains("brokers = \"embedded\""), "{text}");
+    // It can be taken elsewhere: nothing in it lies below the directory that it was printed in.
+    let here = std::env::current_dir().unwrap();
+    assert!(!text.contains(here.to_str().unwrap()), "{text}");
+    assert!(
+        text.contains("# url: the directory aws below --data-dir"),
+        "{text}"
+    );
     // What was printed sets the same.
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
     std::fs::write(file.path(), &text).unwrap();
     let path = file.path().to_str().unwrap();
-    let again = run(&["config", "print", "--config", path]);
+    let again = run(&["config", "print", "--up", "--config", path]);
     assert_eq!(String::from_utf8(again.stdout).unwrap(), text);
     assert_eq!(code(&run(&["config", "check", "--config", path])), 0);
     let wrong = cloudsync()

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use cloudsync_kafka::{
     DeadLetter, DeadLetterHeaders, DeadLetterProducer, KafkaSettings, PartitionLag, PolledRecord,
     Position, Producer, Reason, TopicState, ensure_topics, lag, read_topic,
-    read_topic_with_headers,
+    read_topic_with_headers, trouble,
 };
+use std::net::TcpListener;
 use std::sync::mpsc;
 use std::time::SystemTime;
 
@@ -52,6 +53,35 @@ async fn a_group_that_never_committed_lags_by_the_whole_log() {
         end: 100,
     };
     assert_eq!((behind[0], behind[0].lag()), (first, 100));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_nobody_answers_is_told() {
+    let (_broker, settings) = log().await;
+    assert!(trouble(&settings).await.unwrap().is_none());
+    // Nobody listens there: the port is free again.
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let nobody = nobody.unwrap().to_string();
+    for (brokers, reason) in [
+        (nobody.as_str(), "Connection refused"),
+        (
+            "kafka.invalid:9092",
+            "Failed to resolve 'kafka.invalid:9092'",
+        ),
+    ] {
+        let settings = KafkaSettings {
+            brokers: brokers.to_owned(),
+            ..settings.clone()
+        };
+        let found = trouble(&settings).await.unwrap().unwrap().to_string();
+        let told = format!("kafka at {brokers} did not answer: {brokers}: ");
+        assert!(found.starts_with(&told), "{found}");
+        assert!(found.contains(reason), "{found}");
+        if brokers == nobody {
+            let asked = lag(&settings, "nobody").await.unwrap_err();
+            assert_eq!(asked.to_string(), found);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,13 +10,18 @@ pub(super) fn named(text: String) -> String {
     let Some(unknown) = names.next() else {
         return text;
     };
-    let near = names.map(|name| (distance(unknown, name), name));
-    match near.min_by_key(|(steps, _)| *steps) {
-        Some((steps, name)) if steps * 3 <= name.chars().count() => {
-            format!("{text}; did you mean `{name}`?")
-        }
-        _ => text,
+    match nearest(unknown, names) {
+        Some(name) => format!("{text}; did you mean `{name}`?"),
+        None => text,
     }
+}
+
+/// The one of `names` that is nearest to `unknown`, if one is near: at most a third of its letters
+/// differ.
+pub fn nearest<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = names.map(|name| (distance(unknown, name), name));
+    let (steps, name) = near.min_by_key(|(steps, _)| *steps)?;
+    (steps * 3 <= name.chars().count().max(3)).then_some(name)
 }
 
 /// How many letters must be put in, taken out or replaced to make `one` of `other`.

@@ -143,6 +143,20 @@ fn names_of_another_program_stay_as_they_are() {
 }
 
 #[test]
+fn what_fits_is_there_beside_what_does_not() {
+    let file = file("[kafka]\nbrokers = \"file:1\"\npartitions = \"many\"\nbrokerz = \"x\"\n");
+    let sources = Sources {
+        file: Some(file.path()),
+        ..Sources::default()
+    };
+    let (loaded, faults) = load_what_fits(&Root::default(), &sources).unwrap();
+    let keys: Vec<_> = faults.iter().map(|fault| fault.key.as_str()).collect();
+    assert_eq!(keys, ["kafka.brokerz", "kafka.partitions"]);
+    let kafka = loaded.value.kafka;
+    assert_eq!((kafka.brokers.as_str(), kafka.partitions), ("file:1", 12));
+}
+
+#[test]
 fn every_fault_is_named_with_its_key_and_its_place() {
     let file = file("[kafka]\nbrokerz = \"x\"\n[kaffka]\na = 1\n[destinations.gcp]\nurl = \"u\"\n");
     let environment = variables(&[

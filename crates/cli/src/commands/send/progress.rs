@@ -65,6 +65,11 @@ impl ClientMetrics for Trouble {
 }
 
 impl Trouble {
+    /// Whether no answer can come.
+    pub(super) fn is_cut_off(&self) -> bool {
+        !self.0.lock().is_empty()
+    }
+
     /// As it stands behind a sentence.
     fn why(&self) -> String {
         let reason = self.0.lock();

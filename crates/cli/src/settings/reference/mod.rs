@@ -5,9 +5,11 @@
 //! other, every bound is the one that loading holds to, and the page loads to the defaults.
 
 mod keys;
+mod words;
+
+pub(super) use words::in_plain_words;
 
 use super::Settings;
-use cloudsync_runtime::settings::SettingsErrors;
 use keys::KEYS;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -93,20 +95,6 @@ pub fn page() -> Result<String, serde_json::Error> {
         page.push_str(&format!("#{name} = {}\n", default.unwrap_or(&Value::Null)));
     }
     Ok(page)
-}
-
-/// Says which words a setting may be, where another one was given: the loader does not know them.
-pub(super) fn with_choices(mut errors: SettingsErrors) -> SettingsErrors {
-    for fault in &mut errors.faults {
-        let Some((_, word)) = fault.reason.split_once("variant constructor ") else {
-            continue;
-        };
-        let named = KEYS.iter().find(|key| key.is(&fault.key));
-        if let Some(Kind::Choice(words)) = named.map(|key| key.kind) {
-            fault.reason = format!("{word:?} is none of: {}", words.join(", "));
-        }
-    }
-    errors
 }
 
 const HEAD: &str = "Every setting of CloudSync. A line such as `#grace_period = \"10s\"` says what \

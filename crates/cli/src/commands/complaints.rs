@@ -1,4 +1,4 @@
-//! What is no record, or was refused: to a file, or to stderr, as far as a person reads.
+//! What of an input is no record, or was refused: to a file, or to stderr, as far as a person reads.
 
 use crate::failure::Failure;
 use crate::input::Refused;
@@ -55,8 +55,8 @@ impl Complaints {
         }
     }
 
-    /// Writes what is left, or says how many were not printed.
-    pub(super) fn end(mut self) -> Result<(), Failure> {
+    /// Writes what is left, or says how many were not printed, and `way_out`: how to have them all.
+    pub(super) fn end(mut self, way_out: &str) -> Result<(), Failure> {
         if let Some(file) = &mut self.file {
             let flushed = file.flush();
             let failed = self.failed.take().or_else(|| flushed.err());
@@ -65,9 +65,7 @@ impl Complaints {
                 .context("cannot write the rejects")?;
         } else if self.count > COMPLAINTS {
             let more = grouped(self.count - COMPLAINTS);
-            say::note(format_args!(
-                "… and {more} more; --rejects FILE takes all of them"
-            ));
+            say::note(format_args!("… and {more} more; {way_out}"));
         }
         Ok(())
     }
