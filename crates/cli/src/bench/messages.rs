@@ -36,8 +36,9 @@ pub(crate) enum Job {
     },
     /// Floor: records out of the log, and dropped.
     Fetch { kafka: Box<KafkaSettings> },
-    /// Floor: gRPC and HTTP with nothing behind them.
-    Server,
+    /// Floor: gRPC and HTTP with nothing behind them; or, with a log, each line of a body straight
+    /// into its topic.
+    Server { log: Option<Box<KafkaSettings>> },
 }
 
 /// The clients of a bench.
@@ -45,7 +46,7 @@ pub(crate) enum Job {
 pub(crate) struct LoadJob {
     pub(crate) way: Way,
     pub(crate) connections: usize,
-    /// Most records of a batch.
+    /// Most records of a batch; of `http` those of each body.
     pub(crate) batch: usize,
     pub(crate) payload_bytes: usize,
 }
@@ -58,7 +59,7 @@ pub(crate) enum Way {
     Stream,
     /// One gRPC call a record.
     Unary,
-    /// One HTTP POST a record.
+    /// HTTP POSTs, of one record or of many as lines.
     Http,
 }
 
@@ -270,9 +271,9 @@ impl Sent {
         self.last = Some(id);
     }
 
-    /// Counts one record that was refused.
-    pub(crate) fn refused(&mut self, why: impl FnOnce() -> String) {
-        self.refused += 1;
+    /// Counts `records` that were refused.
+    pub(crate) fn refused(&mut self, records: u64, why: impl FnOnce() -> String) {
+        self.refused += records;
         self.complaint.get_or_insert_with(why);
     }
 

@@ -3,7 +3,8 @@
 //! In: how many records ours has just carried. Out: as many as half of them, carried by the floor,
 //! at the same rate if there is one.
 //! `gateway`: the gateway's own producer (ours, over librdkafka) alone. `pipeline`: that, and two bare readers. `unary` and
-//! `http`: a server that answers at once, and the same clients.
+//! `http`: a server that answers at once, and the same clients; of many records in a body, one that
+//! gives each line as it is to that producer and answers when the log has it.
 
 use super::Round;
 use super::world::World;
@@ -24,6 +25,8 @@ pub(super) enum Floor {
     },
     Server {
         server: Role,
+        /// Whether it writes into the log.
+        writes: bool,
     },
 }
 
@@ -33,8 +36,10 @@ impl Floor {
     pub(super) async fn start(world: &mut World<'_>) -> anyhow::Result<Self> {
         let readers: &[&str] = match world.plan.kind {
             BenchKind::Unary | BenchKind::Http => {
-                let server = world.server("floor server").await?;
-                return Ok(Self::Server { server });
+                let writes = world.plan.batch > 1;
+                let topic = writes.then_some("floor");
+                let server = world.server("floor server", topic).await?;
+                return Ok(Self::Server { server, writes });
             }
             BenchKind::Pipeline => &["floor reader 1", "floor reader 2"],
             BenchKind::Gateway | BenchKind::Consumer => &[],
@@ -56,6 +61,7 @@ impl Floor {
         match self {
             Self::Log { readers, .. } if readers.is_empty() => "bare producer",
             Self::Log { .. } => "bare producer and two bare readers",
+            Self::Server { writes: true, .. } => "bare reader of lines into the bare producer",
             Self::Server { .. } => "bare server, nothing behind it",
         }
     }
@@ -81,7 +87,7 @@ impl Floor {
                 let records = round.records.div_ceil(2).max(1);
                 through_the_log(world, producer, readers, &topic, records, round, costs).await
             }
-            Self::Server { server } => {
+            Self::Server { server, .. } => {
                 let run = Run {
                     gateway: server.address()?,
                     seconds: run.seconds / 2.0,
