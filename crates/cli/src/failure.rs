@@ -15,7 +15,7 @@ pub enum Failure {
     /// It has said everything already: exit code 1.
     Told,
     /// A signal, by its name, ended it before it was done, and it has said so: exit code 130 for
-    /// SIGINT, 143 for SIGTERM, as a shell has them.
+    /// SIGINT, 143 for SIGTERM, 129 for SIGHUP, as a shell has them.
     Interrupted(&'static str),
 }
 
@@ -39,6 +39,7 @@ impl Failure {
             }
             Self::Told => ExitCode::FAILURE,
             Self::Interrupted("SIGTERM") => ExitCode::from(128 + 15),
+            Self::Interrupted("SIGHUP") => ExitCode::from(128 + 1),
             Self::Interrupted(_) => ExitCode::from(128 + 2),
         }
     }

@@ -13,8 +13,8 @@ pub struct BenchArgs {
     /// Seconds of load in all; `consumer`: about so many seconds' worth of records.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..=3_600))]
     pub seconds: u32,
-    /// Parts that the seconds are cut into, each followed by the floor.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=20))]
+    /// Parts that the seconds are cut into, each followed by the floor; the ratio is their median.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
     pub rounds: u32,
     /// Bytes of each record's payload, which is JSON.
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = value_parser!(u32).range(64..=100_000))]

@@ -1,7 +1,7 @@
 //! The floor of the kinds that send: what the same records cost with as little as there can be.
 //!
-//! In: how many records ours has just carried. Out: as many as half of them, carried by the floor,
-//! at the same rate if there is one.
+//! In: how many records ours has just carried, its warm-up included. Out: as many as half of them,
+//! carried by the floor, at the same rate if there is one.
 //! `gateway`: the gateway's own producer (ours, over librdkafka) alone. `pipeline`: that, and two bare readers. `unary` and
 //! `http`: a server that answers at once, and the same clients; of many records in a body, one that
 //! gives each line as it is to that producer and answers when the log has it.
@@ -9,7 +9,7 @@
 use super::Round;
 use super::world::World;
 use crate::args::BenchKind;
-use crate::bench::costs::{Costs, Meter};
+use crate::bench::costs::Meter;
 use crate::bench::crew::Role;
 use crate::bench::messages::{Done, Question, Run};
 use anyhow::bail;
@@ -73,7 +73,6 @@ impl Floor {
         load: &mut Role,
         run: Run,
         round: &mut Round,
-        costs: &mut Costs,
     ) -> anyhow::Result<()> {
         match self {
             Self::Log {
@@ -84,8 +83,7 @@ impl Floor {
                 *topics += 1;
                 let topic = format!("floor-{topics}");
                 world.make_topic(&topic).await?;
-                let records = round.records.div_ceil(2).max(1);
-                through_the_log(world, producer, readers, &topic, records, round, costs).await
+                through_the_log(world, producer, readers, &topic, round).await
             }
             Self::Server { server, .. } => {
                 let run = Run {
@@ -95,7 +93,7 @@ impl Floor {
                 };
                 let meter = Meter::begin(&[&*server, &*load])?;
                 let report = load.run(run, world.plan.patience()).await?;
-                meter.end(&[&*server, &*load], costs)?;
+                round.floor = meter.end(&[&*server, &*load])?;
                 let sent = &report.sent;
                 if sent.refused + sent.unsent > 0 {
                     let why = sent
@@ -117,10 +115,9 @@ async fn through_the_log(
     producer: &mut Role,
     readers: &mut [Role],
     topic: &str,
-    records: u64,
     round: &mut Round,
-    costs: &mut Costs,
 ) -> anyhow::Result<()> {
+    let records = (round.records + round.resent).div_ceil(2).max(1);
     let limit = world.plan.patience();
     let produce = Question::Produce {
         topic: topic.to_owned(),
@@ -134,22 +131,25 @@ async fn through_the_log(
     };
     let meter = Meter::begin(&everyone(producer, readers))?;
     let began = Instant::now();
-    match readers {
+    let produced: Done = match readers {
         [one, two] => {
             let done = tokio::try_join!(
                 producer.floor(&produce, limit),
                 one.floor(&fetch, limit),
                 two.floor(&fetch, limit)
             );
-            let _done: (Done, Done, Done) = done?;
+            done?.0
         }
-        _ => {
-            producer.floor(&produce, limit).await?;
-        }
-    }
-    round.floor_seconds = began.elapsed().as_secs_f64();
+        _ => producer.floor(&produce, limit).await?,
+    };
+    // On a schedule, what was sent counts by the time of sending, as with ours.
+    round.floor_seconds = match world.plan.rate {
+        Some(_) => produced.seconds,
+        None => began.elapsed().as_secs_f64(),
+    };
     round.floor_records = records;
-    meter.end(&everyone(producer, readers), costs)
+    round.floor = meter.end(&everyone(producer, readers))?;
+    Ok(())
 }
 
 fn everyone<'a>(producer: &'a Role, readers: &'a [Role]) -> Vec<&'a Role> {
