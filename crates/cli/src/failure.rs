@@ -1,5 +1,5 @@
-//! How a command fails: exit code 1, 2 where what was typed or set is at fault, or 130 where
-//! somebody interrupted it.
+//! How a command fails: exit code 1, 2 where what was typed or set is at fault, or 128 and the
+//! signal's number where somebody interrupted it.
 
 use crate::say;
 use cloudsync_runtime::settings::SettingsErrors;
