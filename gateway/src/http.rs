@@ -6,12 +6,13 @@
 //! what an acknowledgement means everywhere: the log has it; memory stays bounded whatever comes,
 //! and an upload of lines may have any length.
 //!
-//! A request's way: `media` what it holds → `parameters` ids and keys → `body` with `decode` its
+//! A request's way: `media` what it holds → `parameters` with `pointer` ids and keys → `body` with `decode` its
 //! bytes → `json` one value or a list, `lines` a value a line → one value: the pipeline; many:
 //! `feed` in submissions → `session` through the pipeline → `answer`.
 
 mod media;
 mod parameters;
+mod pointer;
 
 mod decode;
 
@@ -163,7 +164,12 @@ async fn document(
     match json::document(&body)? {
         Document::Value(value) => {
             let is_string = json::is_string(&value);
-            let stored = pipeline.submit_one(parameters.record(value, None)?).await?;
+            // A value that makes no record is one that was refused, as a line or an element is.
+            let record = parameters.record(value, None).inspect_err(|_| {
+                pipeline.counters.add_received(1);
+                pipeline.counters.add_refused(1);
+            })?;
+            let stored = pipeline.submit_one(record).await?;
             Ok(answer::accepted(headers, is_string, &stored))
         }
         Document::List(elements) => {
@@ -182,12 +188,22 @@ async fn lines(
     context: &Context,
     headers: &HeaderMap,
     parameters: Parameters,
-    upload: Upload,
+    mut upload: Upload,
     share: (OwnedSemaphorePermit, BodyShare),
 ) -> Response {
     let pipeline = Arc::clone(&context.pipeline);
+    let tells = media::asks_for(headers, &NDJSON);
+    if tells {
+        let begun = tokio::select! {
+            begun = upload.begin() => begun,
+            () = pipeline.shutdown.draining() => Err(draining()),
+        };
+        if let Err(refusal) = begun {
+            return answer::problem(&refusal);
+        }
+    }
     let feed = Feed::lines(parameters, upload, context.limits.record);
-    if !media::asks_for(headers, &NDJSON) {
+    if !tells {
         let mut report = Report::of_refused();
         let cut = session::run(&pipeline, feed, &mut report).await;
         return many::summary(&report, cut);

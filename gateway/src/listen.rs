@@ -3,7 +3,9 @@
 //! In: settings, and what the gateway works with. Out: a bound [`Gateway`], which serves until it
 //! is told to drain. Promises: an address that others can reach is not bound without TLS unless
 //! told to; a gateway that drains takes nothing new, finishes what it has taken, and then
-//! returns.
+//! returns; one request, however long it is held, leaves room for the others of its connection.
+
+mod door;
 
 use crate::admit::Admission;
 use crate::counters::Counters;
@@ -19,6 +21,8 @@ use cloudsync::limits::MAX_MESSAGE_BYTES;
 use cloudsync::v1::data_sync_service_server::DataSyncServiceServer;
 use cloudsync_kafka::{KafkaSettings, Producer};
 use cloudsync_runtime::{Metrics, Readiness, Shutdown, Tasks};
+use door::Door;
+use futures::StreamExt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -32,6 +36,11 @@ use tonic::transport::server::TcpIncoming;
 const LINGER: Duration = Duration::from_secs(1);
 /// Most bytes of the headers of one request.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// What a client may send on one HTTP/2 connection before it is read.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// The least and the most that each call has of it.
+const LEAST_STREAM_WINDOW: u32 = 16 << 10;
+const MOST_STREAM_WINDOW: u32 = 1 << 20;
 
 /// What a gateway works with.
 #[derive(Clone)]
@@ -229,6 +238,8 @@ impl Gateway {
             .with_keepalive(Some(Duration::from_secs(60)));
         let pipeline = self.pipeline;
         let (tasks, shutdown) = (pipeline.tasks.clone(), pipeline.shutdown.clone());
+        let door = Door::new(self.settings.max_connections, tasks.clone());
+        let incoming = incoming.filter_map(move |accepted| door.clone().admit(accepted));
 
         tasks.spawn(
             "gateway-log",
@@ -302,13 +313,17 @@ pub(crate) fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), B
     })
 }
 
-/// The server's own limits. The windows let one stream fill the line; larger ones brought
-/// nothing.
+/// The server's own limits. Calls that are held, because the gateway has enough or the log is away,
+/// fill their windows; so the windows of all calls together fit into the connection's, and a further
+/// one still gets through.
 pub(crate) fn server(max_streams_per_connection: u32) -> Server {
+    let stream = CONNECTION_WINDOW / max_streams_per_connection.max(1);
+    let stream = stream.clamp(LEAST_STREAM_WINDOW, MOST_STREAM_WINDOW);
+    let connection = stream.saturating_mul(max_streams_per_connection);
     Server::builder()
         .accept_http1(true)
-        .initial_stream_window_size(1 << 20)
-        .initial_connection_window_size(4 << 20)
+        .initial_stream_window_size(stream)
+        .initial_connection_window_size(connection.max(4 * MOST_STREAM_WINDOW))
         .max_concurrent_streams(max_streams_per_connection)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))

@@ -35,8 +35,13 @@ pub struct GatewaySettings {
     /// Streams (`SyncData`, `SyncDataStream`, JSON lists and NDJSON over HTTP) open at once, over
     /// all clients; at least 1. Default 10,000.
     pub max_streams: usize,
-    /// Calls open at once on one connection, at least 1. Default 256.
+    /// Calls open at once on one connection, 1 to 65,536. Default 128. What a call may send before
+    /// it is read is its share of 16 MiB, at least 16 KiB and at most 1 MiB: where few calls go far,
+    /// fewer are faster.
     pub max_streams_per_connection: u32,
+    /// Connections open at once, over all clients; at least 1. Default 1,000. One too many is told so
+    /// and closed.
+    pub max_connections: usize,
     /// Whether gRPC reflection answers. Default: on a loopback address, yes; else no.
     pub reflection: Option<bool>,
     /// Allows an address that is not loopback without TLS. Default no.
@@ -81,7 +86,8 @@ impl Default for GatewaySettings {
             max_body_bytes: 8 << 20,
             body_timeout: Duration::from_secs(30),
             max_streams: 10_000,
-            max_streams_per_connection: 256,
+            max_streams_per_connection: 128,
+            max_connections: 1_000,
             reflection: None,
             insecure: false,
         }
@@ -121,8 +127,9 @@ impl GatewaySettings {
             (
                 "max_streams_per_connection",
                 self.max_streams_per_connection as usize,
-                1 << 20,
+                1 << 16,
             ),
+            ("max_connections", self.max_connections, 1 << 20),
         ];
         let mut wrong: Vec<_> = checks
             .into_iter()

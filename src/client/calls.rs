@@ -13,6 +13,7 @@ use crate::v1::{SyncDataResponse, SyncRecord, SyncRecordResponse};
 use crate::wire::{SyncDataRequest, SyncRecordRequest};
 use bytes::Bytes;
 use prost::Message;
+use std::time::SystemTime;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_stream::{Stream, StreamExt};
 use tonic::transport::Channel;
@@ -24,9 +25,7 @@ pub(super) async fn send_one(
     mut record: SyncRecord,
 ) -> Result<SyncRecordResponse, ClientError> {
     let deadline = Instant::now() + settings.deadline;
-    if record.request_id.is_empty() {
-        record.request_id = new_request_id();
-    }
+    complete(&mut record);
     let request_id = record.request_id.clone();
     let too_late = |last| ClientError::DeadlineExceeded {
         endpoint: settings.endpoint.clone(),
@@ -91,6 +90,16 @@ pub(super) fn request<T>(trace: Option<&TraceContext>, message: T) -> Request<T>
     request
 }
 
+/// Gives `record` what it lacks, before its first attempt: an id, and when it was made.
+pub(super) fn complete(record: &mut SyncRecord) {
+    if record.request_id.is_empty() {
+        record.request_id = new_request_id();
+    }
+    if record.create_time.is_none() {
+        record.create_time = Some(SystemTime::now().into());
+    }
+}
+
 /// `encoded`, unless it is larger than a record may be.
 pub(super) fn checked(encoded: Bytes) -> Result<Bytes, ClientError> {
     let bytes = encoded.len();
@@ -99,4 +108,27 @@ pub(super) fn checked(encoded: Bytes) -> Result<Bytes, ClientError> {
         return Err(ClientError::RecordTooLarge { bytes, limit });
     }
     Ok(encoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_record_lacks_it_gets_and_what_it_has_it_keeps() {
+        let mut bare = SyncRecord::default();
+        let before = SystemTime::now();
+        complete(&mut bare);
+        let made = bare.create_time.map(SystemTime::try_from).unwrap().unwrap();
+        assert!(made >= before && made <= SystemTime::now());
+        assert_eq!(bare.request_id.len(), 36);
+        let mut given = SyncRecord {
+            request_id: "7f".into(),
+            create_time: Some(SystemTime::UNIX_EPOCH.into()),
+            ..SyncRecord::default()
+        };
+        let kept = given.clone();
+        complete(&mut given);
+        assert_eq!(given, kept);
+    }
 }

@@ -2,6 +2,8 @@
 //!
 //! In: encoded records from the sender. Out: verdicts. Promises: it sends no more than the
 //! gateway's credits allow; after a lost connection it sends everything without a verdict again;
+//! a gateway that drains gets nothing more, and the next connection is made as soon as what went
+//! there has its verdict, not before, since what is new would overtake it and keys lose their order;
 //! it ends when all records of a finished stream have their verdict, when nobody listens to
 //! verdicts any more, when the gateway refuses the stream for good, or when nothing got a verdict
 //! for as long as the settings allow.
@@ -208,6 +210,10 @@ impl Driver {
             if self.finished && self.unacked.len() == 0 {
                 connection.end().await;
                 return Over::Done;
+            }
+            if connection.draining_until.is_some() && self.unacked.in_flight() == 0 {
+                connection.end().await;
+                return Over::Lost(Loss::seen("the gateway drains"));
             }
             let lost = match self.step(&mut connection).await {
                 Step::Incoming(next) => {

@@ -39,7 +39,7 @@ pub struct ClientSettings {
     /// Longest time to open a connection. Default 5 s.
     pub connect_timeout: Duration,
     /// Streams that share a connection, 1 to 256, and no more than the gateway's
-    /// `max_streams_per_connection` (256): those beyond it would wait for others to end. Default 32.
+    /// `max_streams_per_connection` (128): those beyond it would wait for others to end. Default 32.
     pub streams_per_connection: usize,
     /// First wait before connecting again; it doubles, with full jitter. Default 50 ms.
     pub backoff_start: Duration,

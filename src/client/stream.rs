@@ -3,10 +3,10 @@
 //! In: records, as fast as the window allows. Out: a verdict for each. Between them one task, in
 //! `driver.rs`, which ends when every record has its verdict or when it gives up.
 
-use super::calls::checked;
+use super::calls::{checked, complete};
 use super::outbox::Outbox;
 use super::pool::Pool;
-use super::{ClientError, ClientSettings, Summary, Verdict, driver, new_request_id};
+use super::{ClientError, ClientSettings, Summary, Verdict, driver};
 use crate::v1::{ErrorReason, Rejection, SyncRecord};
 use bytes::Bytes;
 use prost::Message;
@@ -122,7 +122,8 @@ pub(super) fn open(settings: Arc<ClientSettings>, pool: Arc<Pool>) -> RecordStre
 
 impl RecordStream {
     /// Gives `record` to the stream, waiting while the window is full. A record without a request
-    /// id gets a UUIDv7 here, before its first attempt. Returns its sequence number, from 0.
+    /// id gets a UUIDv7 here, and one without a create time the present, before its first attempt.
+    /// Returns its sequence number, from 0.
     ///
     /// Cancel-safe: a record whose `send` was dropped before it returned was not given.
     ///
@@ -227,7 +228,8 @@ impl RecordStream {
 
 impl RecordSender {
     /// Gives `record` to the stream, waiting while the window is full. A record without a request
-    /// id gets a UUIDv7 here, before its first attempt. Returns its sequence number, from 0.
+    /// id gets a UUIDv7 here, and one without a create time the present, before its first attempt.
+    /// Returns its sequence number, from 0.
     ///
     /// Cancel-safe: a record whose `send` was dropped before it returned was not given.
     ///
@@ -282,11 +284,9 @@ impl RecordSender {
     pub fn finish(self) {}
 }
 
-/// `record`, with an id if it has none, in the bytes that every attempt sends.
+/// `record`, completed, in the bytes that every attempt sends.
 fn encode(mut record: SyncRecord) -> Bytes {
-    if record.request_id.is_empty() {
-        record.request_id = new_request_id();
-    }
+    complete(&mut record);
     record.encode_to_vec().into()
 }
 

@@ -97,6 +97,11 @@ impl Unacked {
         self.waiting.len() + self.in_flight.len() + self.retrying.len()
     }
 
+    /// Records sent on this connection and not answered.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.waiting.len()
     }

@@ -1,5 +1,5 @@
-//! How a command fails: exit code 1, 2 where what was typed or set is at fault, or 130 where
-//! somebody interrupted it.
+//! How a command fails: exit code 1, 2 where what was typed or set is at fault, or 128 and the
+//! signal's number where somebody interrupted it.
 
 use crate::say;
 use cloudsync_runtime::settings::SettingsErrors;
@@ -17,7 +17,7 @@ pub enum Failure {
     /// What was typed or set is wrong, and it has said so already: exit code 2.
     ToldUsage,
     /// A signal, by its name, ended it before it was done, and it has said so: exit code 130 for
-    /// SIGINT, 143 for SIGTERM, as a shell has them.
+    /// SIGINT, 143 for SIGTERM, 129 for SIGHUP, as a shell has them.
     Interrupted(&'static str),
 }
 
@@ -42,6 +42,7 @@ impl Failure {
             Self::Told => ExitCode::FAILURE,
             Self::ToldUsage => ExitCode::from(2),
             Self::Interrupted("SIGTERM") => ExitCode::from(128 + 15),
+            Self::Interrupted("SIGHUP") => ExitCode::from(128 + 1),
             Self::Interrupted(_) => ExitCode::from(128 + 2),
         }
     }

@@ -5,10 +5,10 @@
 //! everything that is waited for, or says that the process is draining; `/metrics` answers with
 //! the text format of Prometheus.
 //! Promises: at most [`MAX_CONNECTIONS`] at a time; a connection that does not send its request
-//! within [`HEADER_TIMEOUT`] is closed.
+//! within [`HEADER_TIMEOUT`], or takes nothing of its answer ([`Guarded`]), is closed.
 
 use crate::metrics::TEXT_FORMAT;
-use crate::{Metrics, Readiness, Shutdown, Tasks};
+use crate::{Guarded, Metrics, Readiness, Shutdown, Tasks};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -129,7 +129,7 @@ async fn serve_connection(stream: TcpStream, permit: OwnedSemaphorePermit, state
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Guarded::new(stream)), service);
     tokio::pin!(connection);
     let mut ending = false;
     loop {

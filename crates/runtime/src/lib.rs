@@ -18,6 +18,7 @@ pub mod readiness;
 
 // 3. while it runs
 pub mod admin;
+pub mod guard;
 pub mod metrics;
 pub mod tasks;
 
@@ -29,6 +30,7 @@ pub mod signals;
 pub use admin::AdminServer;
 pub use chain::chain;
 pub use checklist::Checklist;
+pub use guard::Guarded;
 pub use kill::{Moment, kill_point};
 pub use metrics::Metrics;
 pub use ports::{PortOwner, port_owner};

@@ -44,7 +44,10 @@ pub(super) struct Upload {
     packed: Bytes,
     /// The client waits to be asked for the body.
     unasked: bool,
+    /// Nothing more comes.
     ended: bool,
+    /// Nor is anything left to unpack.
+    finished: bool,
     limits: Limits,
 }
 
@@ -58,6 +61,7 @@ impl Upload {
             packed: Bytes::new(),
             unasked: headers.contains_key(header::EXPECT),
             ended: false,
+            finished: false,
             limits,
         }
     }
@@ -87,22 +91,42 @@ impl Upload {
             // A packed body can give a gigabyte without ever waiting.
             tokio::task::consume_budget().await;
             let piece = self.decoder.step(&mut self.packed)?;
-            if piece.is_some() || self.ended {
+            if piece.is_some() || self.finished {
                 return Ok(piece);
             }
-            self.unasked = false;
-            match self.incoming.next().await {
-                Some(Ok(packed)) => self.packed = packed,
-                Some(Err(error)) => {
-                    let text = format!("the body broke off: {error}; send it again");
-                    return Err(Refusal::permanent(ErrorReason::InvalidJson, text));
-                }
-                None => {
-                    self.ended = true;
-                    return self.decoder.finish();
-                }
+            if !self.ended {
+                self.receive().await?;
+            }
+            if self.ended {
+                self.finished = true;
+                return self.decoder.finish();
             }
         }
+    }
+
+    /// Asks a client that waits to be asked, and waits for its first bytes: to such a client an
+    /// answer that begins before says that the body is not wanted.
+    pub(super) async fn begin(&mut self) -> Result<(), Refusal> {
+        if !self.unasked {
+            return Ok(());
+        }
+        let Limits { time, .. } = self.limits;
+        let received = timeout(time, self.receive()).await;
+        received.unwrap_or_else(|_| Err(too_slow("the body", time)))
+    }
+
+    /// Takes what comes next as `packed`, which is empty, or that nothing more does. Cancel-safe.
+    async fn receive(&mut self) -> Result<(), Refusal> {
+        self.unasked = false;
+        match self.incoming.next().await {
+            Some(Ok(packed)) => self.packed = packed,
+            Some(Err(error)) => {
+                let text = format!("the body broke off: {error}; send it again");
+                return Err(Refusal::permanent(ErrorReason::InvalidJson, text));
+            }
+            None => self.ended = true,
+        }
+        Ok(())
     }
 
     /// The whole body, which counts against `share` while it is held.

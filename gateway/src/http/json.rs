@@ -1,9 +1,8 @@
 //! Step 1 of the walk, over HTTP: a body as JSON, looked at without being built.
 //!
-//! In: the bytes of a body or a line. Out: those of its one value, or of each element of a list,
-//! and the texts that pointers find in them. Promises: the bytes of a value are not touched; what
-//! is no JSON is refused with the line and the column; a list of more than [`MAX_ELEMENTS`]
-//! elements is refused without being held.
+//! In: the bytes of a body or a line. Out: those of its one value, or of each element of a list.
+//! Promises: the bytes of a value are not touched; what is no JSON is refused with the line and the
+//! column; a list of more than [`MAX_ELEMENTS`] elements is refused without being held.
 
 use super::media::NDJSON;
 use bytes::Bytes;
@@ -12,7 +11,6 @@ use cloudsync::reason::Refusal;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::HashMap;
 use std::fmt;
 
 /// Most elements of a list.
@@ -99,55 +97,6 @@ pub(super) fn line(text: &Bytes, number: u64) -> Result<Bytes, Refusal> {
 /// Whether `value` is a string and nothing else.
 pub(super) fn is_string(value: &[u8]) -> bool {
     value.first() == Some(&b'"')
-}
-
-/// The text at `pointer` (RFC 6901) in `value`: of a string its characters, of a number its
-/// digits. `field`: what it is looked up for.
-pub(super) fn text_at(value: &[u8], pointer: &str, field: &'static str) -> Result<String, Refusal> {
-    let found = find(value, pointer);
-    let text = found.and_then(|found| match found.get().as_bytes().first() {
-        Some(b'"') => serde_json::from_str(found.get()).ok(),
-        Some(b'-' | b'0'..=b'9') => Some(found.get().to_owned()),
-        _ => None,
-    });
-    text.ok_or_else(|| {
-        Refusal::of_field(
-            ErrorReason::InvalidJson,
-            field,
-            format!(
-                "the pointer {pointer:?} points at no text and no number in the value; send one \
-                 there, or another pointer"
-            ),
-        )
-    })
-}
-
-fn find<'a>(value: &'a [u8], pointer: &str) -> Option<&'a RawValue> {
-    let mut value: &RawValue = serde_json::from_slice(value).ok()?;
-    if pointer.is_empty() {
-        return Some(value);
-    }
-    for token in pointer.strip_prefix('/')?.split('/') {
-        let token = token.replace("~1", "/").replace("~0", "~");
-        value = match value.get().as_bytes().first()? {
-            b'{' => {
-                let object: HashMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
-                object.get(&token).copied()?
-            }
-            b'[' => {
-                let list: Vec<&RawValue> = serde_json::from_str(value.get()).ok()?;
-                list.get(index(&token)?).copied()?
-            }
-            _ => return None,
-        };
-    }
-    Some(value)
-}
-
-/// An index as RFC 6901 writes it: digits without a leading zero.
-fn index(token: &str) -> Option<usize> {
-    let plain = token == "0" || !token.starts_with(['0', '+']);
-    if plain { token.parse().ok() } else { None }
 }
 
 fn invalid(message: String) -> Refusal {
@@ -260,46 +209,12 @@ mod tests {
         assert!(read("1 2").is_err());
     }
 
-    #[test]
-    fn a_pointer_finds_text_and_numbers() {
-        let body = br#"{"id":"a\"b","n":-12,"o":{"x/y":{"~":[1,"two"]}},"z":null}"#;
-        let found = [
-            ("/id", "a\"b"),
-            ("/n", "-12"),
-            ("/o/x~1y/~0/1", "two"),
-            ("/o/x~1y/~0/0", "1"),
-        ];
-        for (pointer, text) in found {
-            assert_eq!(
-                text_at(body, pointer, "record.key").unwrap(),
-                text,
-                "{pointer}"
-            );
-        }
-        for pointer in [
-            "",
-            "/",
-            "/z",
-            "/o",
-            "/id/0",
-            "id",
-            "/o/x~1y/~0/01",
-            "/o/x~1y/~0/+1",
-        ] {
-            let refusal = text_at(body, pointer, "record.key").unwrap_err();
-            assert_eq!(refusal.reason, ErrorReason::InvalidJson, "{pointer}");
-        }
-        assert_eq!(text_at(b"\"me\"", "", "record.key").unwrap(), "me");
-    }
-
     proptest! {
         #[test]
-        fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..64), pointer in ".{0,9}") {
+        fn no_body_panics(body in proptest::collection::vec(any::<u8>(), 0..64)) {
             let body = Bytes::from(body);
             line(&body, 1).ok();
-            if let Ok(Document::Value(value)) = document(&body) {
-                text_at(&value, &pointer, "record.key").ok();
-            }
+            document(&body).ok();
         }
     }
 }

@@ -7,8 +7,8 @@
 //! `Idempotency-Key: ID` or `?id-pointer=/pointer`; `?key=KEY` or `?key-pointer=/pointer`. Of many
 //! records in one request, the ids are `ID/0`, `ID/1` and so on.
 
-use super::json;
 use super::media;
+use super::pointer::Pointer;
 use crate::validate::longest;
 use axum::http::HeaderMap;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use prost::Message;
 /// The names of the parameters, for people.
 const KNOWN: &str = "key, key-pointer, id-pointer";
 
-/// Most steps of a pointer: each one reads the value once.
+/// Most steps of a pointer: each one is a level deeper in the reader.
 const MAX_STEPS: usize = 32;
 /// Longest pointer, in bytes: refusals name it, each.
 const MAX_POINTER_BYTES: usize = 512;
@@ -43,7 +43,7 @@ enum Source {
     Nowhere,
     Given(String),
     /// A JSON pointer into the body.
-    Pointer(String),
+    Pointer(Pointer),
 }
 
 // === impl Source ===
@@ -54,7 +54,7 @@ impl Source {
         match self {
             Self::Nowhere => Ok(String::new()),
             Self::Given(text) => Ok(text.clone()),
-            Self::Pointer(pointer) => json::text_at(value, pointer, field),
+            Self::Pointer(pointer) => pointer.text_in(value, field),
         }
     }
 
@@ -64,11 +64,9 @@ impl Source {
             let text = format!("the pointer has more than {MAX_STEPS} steps; point less deep");
             return Err(refused(name, text));
         }
-        if pointer.is_empty() || pointer.starts_with('/') {
-            return Ok(Self::Pointer(pointer));
-        }
         let text = format!("{pointer:?} is no JSON pointer; begin it with /, as in /id");
-        Err(refused(name, text))
+        let pointer = Pointer::of(pointer).ok_or_else(|| refused(name, text))?;
+        Ok(Self::Pointer(pointer))
     }
 
     fn set(&mut self, source: Self, name: &'static str, what: &str) -> Result<(), Refusal> {
@@ -228,8 +226,9 @@ mod tests {
         assert_eq!(plain.request_id, Source::Given("7f".into()));
         assert_eq!(plain.key, Source::Given("a/b c".into()));
         let pointers = of("id-pointer=/id&key-pointer=%2Fproperties%2fnet", &[]).unwrap();
-        assert_eq!(pointers.request_id, Source::Pointer("/id".into()));
-        assert_eq!(pointers.key, Source::Pointer("/properties/net".into()));
+        let pointer = |text: &str| Source::Pointer(Pointer::of(text.into()).unwrap());
+        assert_eq!(pointers.request_id, pointer("/id"));
+        assert_eq!(pointers.key, pointer("/properties/net"));
         assert_eq!(of("", &["\"7f\""]).unwrap(), of("", &["7f"]).unwrap());
     }
 

@@ -1,6 +1,6 @@
 //! HTTP on the same port, byte for byte.
 
-use crate::wire::{Answer, Sending, exchange, post};
+use crate::wire::{Answer, NDJSON, Sending, exchange, post};
 use crate::world::{World, until};
 use cloudsync_gateway::MissingId;
 use std::time::Duration;
@@ -98,6 +98,30 @@ async fn id_and_key_come_from_the_body_or_beside_it() {
         "{}",
         missing.body
     );
+}
+
+/// One rule for the three forms: what stands apart is a record.
+#[tokio::test]
+async fn a_value_without_what_a_pointer_points_at_is_one_refused_record() {
+    let world = World::start(|_| {}).await;
+    let request = "POST /api/datasync?id-pointer=/id";
+    let cases = [
+        (&[][..], "{}", 400, (1, 1)),
+        (&[], r#"[{},{"id":"a"},{}]"#, 207, (3, 2)),
+        (&[NDJSON], "{}\n{\"id\":\"b\"}\nno JSON\n", 207, (3, 2)),
+        // No record stands apart.
+        (&[], "no JSON", 400, (0, 0)),
+        (&[], "[{},", 400, (0, 0)),
+    ];
+    for (headers, body, status, expected) in cases {
+        let counts = || (world.counters.received(), world.counters.refused());
+        let before = counts();
+        let answer = exchange(&world, request, headers, body).await;
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+        let after = counts();
+        let counted = (after.0 - before.0, after.1 - before.1);
+        assert_eq!(counted, expected, "{body}");
+    }
 }
 
 #[tokio::test]

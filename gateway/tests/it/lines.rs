@@ -184,6 +184,29 @@ async fn verdicts_are_told_while_the_upload_comes() {
     assert_eq!(lines[3]["problem"], Value::Null);
 }
 
+/// As `curl -H 'Expect: 100-continue'` does: it sends the body when it is asked for it, and reads an
+/// answer that begins before as one that does not want it.
+#[tokio::test]
+async fn a_client_that_waits_to_be_asked_is_asked_before_verdicts_are_told() {
+    let world = World::start(|_| {}).await;
+    let headers = [NDJSON, TELL, "Expect: 100-continue"];
+    let mut sending = Sending::post(&world, &headers).await;
+    let first = sending.read_until("\r\n\r\n").await;
+    assert_eq!(first, "HTTP/1.1 100 Continue\r\n\r\n");
+    sending.send("1\n2\n").await;
+    sending.end().await;
+    let answer = sending.answer().await;
+    assert_eq!(answer.status, 202);
+    assert_eq!(told(&answer.body).last().unwrap()["accepted"], 2);
+
+    // One that never sends is told so.
+    let timeout = Duration::from_millis(200);
+    let world = World::start(|settings| settings.body_timeout = timeout).await;
+    let mut sending = Sending::post(&world, &headers).await;
+    sending.read_until("100 Continue\r\n\r\n").await;
+    sending.answer().await.problem(408, "BODY_TIMEOUT");
+}
+
 #[tokio::test]
 async fn an_upload_that_stalls_is_given_up_and_what_came_is_told() {
     let timeout = Duration::from_millis(300);

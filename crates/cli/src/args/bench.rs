@@ -13,22 +13,23 @@ pub struct BenchArgs {
     /// Seconds of load in all; `consumer`: about so many seconds' worth of records.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..=3_600))]
     pub seconds: u32,
-    /// Parts that the seconds are cut into, each followed by the floor.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = value_parser!(u32).range(1..=20))]
+    /// Parts that the seconds are cut into, each followed by the floor; the ratio is their median.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
     pub rounds: u32,
     /// Bytes of each record's payload, which is JSON.
     #[arg(long, value_name = "BYTES", default_value_t = 200, value_parser = value_parser!(u32).range(64..=100_000))]
     pub payload_bytes: u32,
-    /// Most records of a batch, where records are sent in batches [default: 256].
+    /// Most records of a batch; `http`: records of each body, as NDJSON [default: 256; unary and http: 1].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
     pub batch: Option<u32>,
     /// Records a second, on a schedule that does not wait for answers [default: as fast as it goes].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub rate: Option<u32>,
-    /// Connections to the gateway [default: 4; unary: 8, with 64 calls open on each; http: 64].
+    /// Connections to the gateway [default: 4; unary: 8, with 64 calls open on each; http: 64, with --batch 16].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=256))]
     pub connections: Option<u32>,
-    /// Where `pipeline` delivers to.
+    /// Where `pipeline` delivers to; `null` keeps a count and a sum of the ids, and that is part of
+    /// what a consumer costs.
     #[arg(long, value_enum, default_value_t = BenchDestinations::Null)]
     pub destinations: BenchDestinations,
     /// Share of the records that `pipeline` sends again under the same ids, 0 to 1.
@@ -54,7 +55,7 @@ pub enum BenchKind {
     Gateway,
     /// Single gRPC calls through the gateway into the log.
     Unary,
-    /// Single HTTP POSTs through the gateway into the log.
+    /// HTTP POSTs, single or of --batch lines, through the gateway into the log.
     Http,
     /// One consumer that drains a full log.
     Consumer,
@@ -63,7 +64,7 @@ pub enum BenchKind {
 /// Where `bench pipeline` delivers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BenchDestinations {
-    /// Two that take everything and keep nothing.
+    /// Two that take everything and keep nothing but a count and a 128-bit sum of the ids.
     Null,
     /// Two directories, read back at the end.
     File,

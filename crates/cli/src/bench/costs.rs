@@ -37,21 +37,31 @@ impl Meter {
         Ok(Self(usages.collect::<anyhow::Result<_>>()?))
     }
 
-    /// Ends it, for the same roles, and adds it to `costs`.
+    /// Ends it, for the same roles.
     ///
     /// # Errors
     /// When the system does not tell.
-    pub(crate) fn end(self, roles: &[&Role], costs: &mut Costs) -> anyhow::Result<()> {
+    pub(crate) fn end(self, roles: &[&Role]) -> anyhow::Result<Costs> {
+        let mut costs = Costs::default();
         for (role, before) in roles.iter().zip(self.0) {
             let after = role.usage()?;
             let cpu = after.cpu.saturating_sub(before.cpu);
             costs.add(role.name(), cpu, after.peak_kib);
         }
-        Ok(())
+        Ok(costs)
     }
 }
 
 impl Costs {
+    /// These and those of `more` together.
+    #[must_use]
+    pub(crate) fn with(mut self, more: &Self) -> Self {
+        for cost in &more.0 {
+            self.add(&cost.name, cost.cpu, cost.peak_kib);
+        }
+        self
+    }
+
     fn add(&mut self, name: &str, cpu: Duration, peak_kib: u64) {
         let Some(cost) = self.0.iter_mut().find(|cost| cost.name == name) else {
             self.0.push(Cost {
@@ -82,7 +92,9 @@ mod tests {
         let mut costs = Costs::default();
         costs.add("a", Duration::from_millis(30), 7);
         costs.add("b", Duration::from_millis(50), 1);
-        costs.add("a", Duration::from_millis(70), 5);
+        let mut more = Costs::default();
+        more.add("a", Duration::from_millis(70), 5);
+        let costs = costs.with(&more);
         assert_eq!((costs.0.len(), costs.0[0].peak_kib), (2, 7));
         assert!((costs.micros(1_000, |name| name == "a") - 100.0).abs() < 1e-9);
         assert!((costs.micros(1_000, |_| true) - 150.0).abs() < 1e-9);

@@ -36,8 +36,9 @@ pub(crate) enum Job {
     },
     /// Floor: records out of the log, and dropped.
     Fetch { kafka: Box<KafkaSettings> },
-    /// Floor: gRPC and HTTP with nothing behind them.
-    Server,
+    /// Floor: gRPC and HTTP with nothing behind them; or, with a log, each line of a body straight
+    /// into its topic.
+    Server { log: Option<Box<KafkaSettings>> },
 }
 
 /// The clients of a bench.
@@ -45,7 +46,7 @@ pub(crate) enum Job {
 pub(crate) struct LoadJob {
     pub(crate) way: Way,
     pub(crate) connections: usize,
-    /// Most records of a batch.
+    /// Most records of a batch; of `http` those of each body.
     pub(crate) batch: usize,
     pub(crate) payload_bytes: usize,
 }
@@ -58,7 +59,7 @@ pub(crate) enum Way {
     Stream,
     /// One gRPC call a record.
     Unary,
-    /// One HTTP POST a record.
+    /// HTTP POSTs, of one record or of many as lines.
     Http,
 }
 
@@ -119,7 +120,7 @@ pub(crate) enum Answer {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct LoadReport {
     pub(crate) sent: Sent,
-    /// From the first record to the last acknowledgement.
+    /// From the beginning to the last acknowledgement.
     pub(crate) seconds: f64,
     /// Microseconds until the acknowledgement, and how often.
     pub(crate) latencies: Vec<(u64, u64)>,
@@ -188,32 +189,23 @@ pub(crate) struct Done {
     pub(crate) last: Option<Sum>,
 }
 
-/// An [`IdTally`] in numbers that every reader of JSON can hold.
+/// An [`IdTally`] that can be said, added and taken away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sum {
+#[serde(transparent)]
+pub(crate) struct Sum(#[serde(with = "TallyJson")] IdTally);
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "IdTally")]
+struct TallyJson {
     count: u64,
-    high: u64,
-    low: u64,
+    sum: u128,
 }
 
 // === impl Sum, Sent, ConsumerState ===
 
 impl From<IdTally> for Sum {
     fn from(tally: IdTally) -> Self {
-        Self {
-            count: tally.count,
-            high: (tally.sum >> 64) as u64,
-            low: tally.sum as u64,
-        }
-    }
-}
-
-impl From<Sum> for IdTally {
-    fn from(sum: Sum) -> Self {
-        Self {
-            count: sum.count,
-            sum: u128::from(sum.high) << 64 | u128::from(sum.low),
-        }
+        Self(tally)
     }
 }
 
@@ -227,33 +219,25 @@ impl Sum {
 
     /// How many ids.
     pub(crate) fn count(self) -> u64 {
-        self.count
+        self.0.count
     }
 
     /// Both together.
     #[must_use]
     pub(crate) fn with(self, more: Self) -> Self {
-        self.combined(more, u64::wrapping_add, u128::wrapping_add)
+        Self(IdTally {
+            count: self.0.count + more.0.count,
+            sum: self.0.sum.wrapping_add(more.0.sum),
+        })
     }
 
     /// Without those of `less`.
     #[must_use]
     pub(crate) fn without(self, less: Self) -> Self {
-        self.combined(less, u64::wrapping_sub, u128::wrapping_sub)
-    }
-
-    fn combined(
-        self,
-        other: Self,
-        counts: fn(u64, u64) -> u64,
-        sums: fn(u128, u128) -> u128,
-    ) -> Self {
-        let (one, two) = (IdTally::from(self), IdTally::from(other));
-        IdTally {
-            count: counts(one.count, two.count),
-            sum: sums(one.sum, two.sum),
-        }
-        .into()
+        Self(IdTally {
+            count: self.0.count.wrapping_sub(less.0.count),
+            sum: self.0.sum.wrapping_sub(less.0.sum),
+        })
     }
 }
 
@@ -270,9 +254,9 @@ impl Sent {
         self.last = Some(id);
     }
 
-    /// Counts one record that was refused.
-    pub(crate) fn refused(&mut self, why: impl FnOnce() -> String) {
-        self.refused += 1;
+    /// Counts `records` that were refused.
+    pub(crate) fn refused(&mut self, records: u64, why: impl FnOnce() -> String) {
+        self.refused += records;
         self.complaint.get_or_insert_with(why);
     }
 
@@ -309,6 +293,15 @@ mod tests {
         assert_eq!(both.without(two), one);
         let text = serde_json::to_string(&both).unwrap();
         assert_eq!(serde_json::from_str::<Sum>(&text).unwrap(), both);
+        let ids = one;
+        let done = Answer::Done(Done {
+            ids,
+            ..Done::default()
+        });
+        let text = serde_json::to_string(&done).unwrap();
+        assert!(
+            matches!(serde_json::from_str(&text).unwrap(), Answer::Done(done) if done.ids == one)
+        );
         let mut sent = Sent::default();
         sent.acked(Id16([7; 16]), false);
         sent.acked(Id16([7; 16]), true);

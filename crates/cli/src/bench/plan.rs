@@ -15,6 +15,8 @@ const BESIDE_PAYLOAD: u64 = 80;
 const PRELOAD_PER_SECOND: u64 = 200_000;
 /// Records of a batch, if nothing is said.
 const BATCH: usize = 256;
+/// Connections of `http` that post many records at once: a gateway lets some 40 such uploads in.
+const UPLOADS: usize = 16;
 
 /// What is measured.
 #[derive(Clone, Debug)]
@@ -25,7 +27,7 @@ pub(crate) struct Plan {
     /// Seconds of load of a round.
     pub(crate) seconds: f64,
     pub(crate) payload_bytes: usize,
-    /// Most records of a batch.
+    /// Most records of a batch; of `http` those of each body.
     pub(crate) batch: usize,
     /// Records a second; `None`: as fast as it goes.
     pub(crate) rate: Option<f64>,
@@ -48,7 +50,8 @@ impl Plan {
     pub(crate) fn of(args: &BenchArgs) -> Result<Self, Failure> {
         let kind = args.kind;
         let single = matches!(kind, BenchKind::Unary | BenchKind::Http);
-        if single && args.batch.is_some_and(|batch| batch > 1) {
+        let many = args.batch.is_some_and(|batch| batch > 1);
+        if kind == BenchKind::Unary && many {
             return Err(refused(
                 kind,
                 "sends one record at a time: leave --batch out",
@@ -74,6 +77,7 @@ impl Plan {
         let connections = match kind {
             BenchKind::Pipeline | BenchKind::Gateway | BenchKind::Consumer => 4,
             BenchKind::Unary => 8,
+            BenchKind::Http if many => UPLOADS,
             BenchKind::Http => 64,
         };
         Ok(Self {

@@ -16,6 +16,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// Where the key stands in the payload.
+pub(crate) const KEY_POINTER: &str = "/device";
 /// Number of different keys.
 pub(crate) const KEYS: usize = 1_024;
 /// Makers of one series.
@@ -286,7 +288,8 @@ mod tests {
                     assert_eq!(view.payload.len(), payload_bytes);
                     assert_eq!(view.tenant.is_empty(), !stamped);
                     assert_eq!(view.request_id.len(), 36);
-                    serde_json::from_slice::<serde_json::Value>(view.payload).unwrap();
+                    let json: serde_json::Value = serde_json::from_slice(view.payload).unwrap();
+                    assert_eq!(json.pointer(KEY_POINTER).unwrap(), view.key);
                     assert!(ids.insert(view.request_id.to_owned()));
                 }
             }

@@ -14,10 +14,16 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) kind: &'static str,
-    /// Acknowledged while it was measured; `consumer`: delivered.
+    /// Acknowledged for the first time while it was measured; `consumer`: delivered.
     pub(crate) records: u64,
-    /// Until the last of them had come to every consumer.
+    /// Acknowledged again meanwhile, sent so on purpose; processor time is for each of both.
+    pub(crate) records_again: u64,
+    /// Until the last acknowledgement; `consumer`: until the last one was delivered.
     pub(crate) seconds: f64,
+    /// From there until everything had come to every consumer, of all rounds together.
+    pub(crate) tail_seconds: f64,
+    /// Of `seconds` where there was a schedule, which says how fast is sent. Else of both: what
+    /// piles up in the log is not carried yet.
     pub(crate) records_per_second: f64,
     /// `null`: nothing was acknowledged.
     pub(crate) ack_ms: Option<AckMs>,
@@ -76,7 +82,7 @@ pub(crate) struct FloorReport {
     /// Our processes that it is held against, and what they cost together.
     pub(crate) held_against: Vec<String>,
     pub(crate) ours_cpu_us_per_record: f64,
-    /// Ours divided by the floor.
+    /// Ours divided by the floor: the median of the rounds.
     pub(crate) cpu_ratio: f64,
     pub(crate) roles: Vec<RoleReport>,
 }
@@ -85,7 +91,19 @@ pub(crate) struct FloorReport {
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct RoundReport {
     pub(crate) records_per_second: f64,
+    pub(crate) cpu_us_per_record: f64,
     pub(crate) floor_records_per_second: f64,
+    pub(crate) floor_cpu_us_per_record: f64,
+    pub(crate) cpu_ratio: f64,
+}
+
+/// What was measured, and what it cost.
+struct Total {
+    records: u64,
+    again: u64,
+    seconds: f64,
+    tail_seconds: f64,
+    costs: Costs,
 }
 
 /// What came to one place.
@@ -113,15 +131,19 @@ impl Report {
         if plan.lose_one {
             lose_one(&mut figures);
         }
-        let rounds = &figures.rounds;
-        let records: u64 = rounds.iter().map(|round| round.records).sum();
-        let seconds: f64 = rounds.iter().map(|round| round.seconds).sum();
+        let total = Total::of(&figures.rounds);
+        let paced = plan.rate.is_some();
+        let rounds = figures.rounds.iter();
+        let rounds = rounds.map(|round| RoundReport::of(round, paced, &figures.compared));
+        let rounds: Vec<_> = rounds.collect();
         let arrived: Vec<_> = figures.arrived.iter().map(ArrivedReport::of).collect();
         let mut report = Self {
             kind: plan.kind.name(),
-            records,
-            seconds: rounded(seconds),
-            records_per_second: rate(records, seconds),
+            records: total.records,
+            records_again: total.again,
+            seconds: rounded(total.seconds),
+            tail_seconds: rounded(total.tail_seconds),
+            records_per_second: total.per_second(paced),
             ack_ms: figures.latencies.as_ref().map(|latencies| AckMs {
                 p50: rounded(latencies.ms(0.5)),
                 p99: rounded(latencies.ms(0.99)),
@@ -130,13 +152,13 @@ impl Report {
             }),
             lost: arrived.iter().map(|it| it.lost).sum(),
             doubled: arrived.iter().map(|it| it.doubled).sum(),
-            roles: roles(&figures.ours, records),
-            floor: FloorReport::of(&figures, records),
+            roles: roles(&total.costs, total.sent()),
+            floor: FloorReport::of(&figures, &total, &rounds),
             payload_bytes: plan.payload_bytes,
             batch: plan.batch,
             connections: plan.connections,
             rate: plan.rate,
-            rounds: rounds.iter().map(RoundReport::of).collect(),
+            rounds,
             resent: figures.sent.resent,
             duplicates_at_gateway: figures.sent.duplicates,
             refused: figures.sent.refused,
@@ -217,41 +239,89 @@ fn roles(costs: &Costs, records: u64) -> Vec<RoleReport> {
     costs.0.iter().map(role).collect()
 }
 
-// === impl FloorReport, RoundReport, ArrivedReport ===
+// === impl Total, FloorReport, RoundReport, ArrivedReport ===
+
+impl Total {
+    fn of(rounds: &[Round]) -> Self {
+        Self {
+            records: rounds.iter().map(|round| round.records).sum(),
+            again: rounds.iter().map(|round| round.resent).sum(),
+            seconds: rounds.iter().map(|round| round.seconds).sum(),
+            tail_seconds: rounds.iter().map(|round| round.tail_seconds).sum(),
+            costs: rounds
+                .iter()
+                .fold(Costs::default(), |sum, round| sum.with(&round.ours)),
+        }
+    }
+
+    /// Everything that cost processor time.
+    fn sent(&self) -> u64 {
+        self.records + self.again
+    }
+
+    fn per_second(&self, paced: bool) -> f64 {
+        let tail = if paced { 0.0 } else { self.tail_seconds };
+        rate(self.records, self.seconds + tail)
+    }
+
+    fn micros(&self, compared: &[String]) -> f64 {
+        let of = |name: &str| compared.iter().any(|it| it == name);
+        self.costs.micros(self.sent(), of)
+    }
+}
+
+/// What the floor's own processes cost.
+fn floor_micros(costs: &Costs, records: u64) -> f64 {
+    costs.micros(records, |name| name.starts_with("floor"))
+}
+
+/// A floor that has cost nothing gives no ratio.
+fn ratio(ours: f64, floor: f64) -> f64 {
+    if floor > 0.0 { ours / floor } else { 0.0 }
+}
+
+/// The middle one; of an even number the mean of the two in the middle.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = |place: usize| values.get(place).copied().unwrap_or_default();
+    match values.len() {
+        0 => 0.0,
+        count if count.is_multiple_of(2) => f64::midpoint(at(count / 2 - 1), at(count / 2)),
+        count => at(count / 2),
+    }
+}
 
 impl FloorReport {
-    fn of(figures: &Figures, ours_records: u64) -> Self {
+    fn of(figures: &Figures, ours: &Total, rounds: &[RoundReport]) -> Self {
         let records: u64 = figures.rounds.iter().map(|round| round.floor_records).sum();
         let seconds: f64 = figures.rounds.iter().map(|round| round.floor_seconds).sum();
-        let compared = |name: &str| figures.compared.iter().any(|it| it == name);
-        let ours = figures.ours.micros(ours_records, compared);
-        let floor = figures
-            .floor
-            .micros(records, |name| name.starts_with("floor"));
+        let costs = figures.rounds.iter();
+        let costs = costs.fold(Costs::default(), |sum, round| sum.with(&round.floor));
         Self {
             is: figures.floor_is,
             records,
             seconds: rounded(seconds),
             records_per_second: rate(records, seconds),
-            cpu_us_per_record: rounded(floor),
+            cpu_us_per_record: rounded(floor_micros(&costs, records)),
             held_against: figures.compared.clone(),
-            ours_cpu_us_per_record: rounded(ours),
-            // A floor too short for the system's clock has cost nothing: no ratio.
-            cpu_ratio: if floor > 0.0 {
-                rounded(ours / floor)
-            } else {
-                0.0
-            },
-            roles: roles(&figures.floor, records),
+            ours_cpu_us_per_record: rounded(ours.micros(&figures.compared)),
+            cpu_ratio: rounded(median(rounds.iter().map(|it| it.cpu_ratio).collect())),
+            roles: roles(&costs, records),
         }
     }
 }
 
 impl RoundReport {
-    fn of(round: &Round) -> Self {
+    fn of(round: &Round, paced: bool, compared: &[String]) -> Self {
+        let total = Total::of(std::slice::from_ref(round));
+        let ours = total.micros(compared);
+        let floor = floor_micros(&round.floor, round.floor_records);
         Self {
-            records_per_second: rate(round.records, round.seconds),
+            records_per_second: total.per_second(paced),
+            cpu_us_per_record: rounded(ours),
             floor_records_per_second: rate(round.floor_records, round.floor_seconds),
+            floor_cpu_us_per_record: rounded(floor),
+            cpu_ratio: rounded(ratio(ours, floor)),
         }
     }
 }
@@ -304,6 +374,37 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::*;
     use cloudsync::identity::Id16;
+
+    /// A run of 2,000 a second says so, however long the last ones took to arrive; without a
+    /// schedule they count. What is sent again is no record more, but has its cost.
+    #[test]
+    fn a_schedule_is_judged_by_its_time_and_the_rest_by_all_of_it() {
+        let mut round = Round {
+            records: 2_000,
+            resent: 500,
+            seconds: 1.0,
+            tail_seconds: 0.25,
+            ..Round::default()
+        };
+        let gateway = "gateway".to_owned();
+        round.ours = Costs(vec![super::super::costs::Cost {
+            name: gateway.clone(),
+            cpu: std::time::Duration::from_millis(5),
+            peak_kib: 1,
+        }]);
+        let of = |paced| RoundReport::of(&round, paced, std::slice::from_ref(&gateway));
+        assert_eq!(of(true).records_per_second, 2_000.0);
+        assert_eq!(of(false).records_per_second, 1_600.0);
+        assert_eq!(of(true).cpu_us_per_record, 2.0);
+        assert_eq!(of(true).cpu_ratio, 0.0, "a floor without a cost");
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median(Vec::new()), 0.0);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), 3.0);
+    }
 
     #[test]
     fn what_is_missing_and_what_is_there_twice_is_told_apart() {

@@ -3,6 +3,7 @@
 //! In: a [`Report`]. Out: lines of text, the figures in columns.
 
 use super::report::{Report, RoleReport};
+use crate::args::BenchKind;
 use crate::ledger::grouped;
 use std::fmt::Write as _;
 
@@ -47,15 +48,19 @@ fn write(out: &mut String, report: &Report) -> std::fmt::Result {
         floor.cpu_us_per_record,
     )?;
     floor.roles.iter().try_for_each(|it| role(out, it))?;
-    writeln!(out, "{:<40}{:>17.2}\n", "ours / floor", floor.cpu_ratio)?;
+    let name = "ours / floor, median of rounds";
+    writeln!(out, "{name:<40}{:>17.2}\n", floor.cpu_ratio)?;
     writeln!(out, "The floor is: {}.", floor.is)?;
     for (number, round) in report.rounds.iter().enumerate() {
         writeln!(
             out,
-            "Round {}: {} records/s, floor {}.",
+            "Round {}: {} records/s at {:.2} µs, floor {} at {:.2} µs: {:.2}.",
             number + 1,
             grouped(round.records_per_second as u64),
-            grouped(round.floor_records_per_second as u64)
+            round.cpu_us_per_record,
+            grouped(round.floor_records_per_second as u64),
+            round.floor_cpu_us_per_record,
+            round.cpu_ratio
         )?;
     }
     if let Some(ack) = report.ack_ms {
@@ -96,7 +101,19 @@ fn role(out: &mut String, role: &RoleReport) -> std::fmt::Result {
 
 fn arrived(out: &mut String, report: &Report) -> std::fmt::Result {
     let records = grouped(report.records);
-    writeln!(out, "{records} records in {:.1} s.", report.seconds)?;
+    write!(out, "{records} records in {:.1} s", report.seconds)?;
+    if report.records_again > 0 {
+        let again = grouped(report.records_again);
+        write!(out, ", and {again} of them once more")?;
+    }
+    if report.kind == BenchKind::Pipeline.name() {
+        let tail = report.tail_seconds / report.rounds.len().max(1) as f64;
+        write!(
+            out,
+            "; delivered {tail:.2} s after the last acknowledgement"
+        )?;
+    }
+    writeln!(out, ".")?;
     for it in &report.arrived {
         write!(
             out,

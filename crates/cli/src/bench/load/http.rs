@@ -1,15 +1,18 @@
-//! One HTTP POST a record, over a connection that stays open.
+//! HTTP POSTs of one record each, or of many as lines, over a connection that stays open.
 //!
-//! In: a maker's records, when they are due. Out: [`Sent`]. HTTP/1.1 is written and read by hand,
-//! since any client library would cost more than the server that is measured. A sender ends with
-//! its first failure.
+//! In: a maker's records, when their bodies are due. Out: [`Sent`]. Many records are NDJSON with one
+//! `Idempotency-Key`, so that their ids are `KEY/0` and so on, and their keys are pointed at. HTTP/1.1
+//! is written and read by hand, since any client library would cost more than the server that is
+//! measured. A sender ends with its first failure.
 
 use super::Shared;
 use super::stream::SILENT;
 use super::turn::Turn;
 use crate::bench::messages::Sent;
-use crate::bench::records::{Made, Maker};
+use crate::bench::records::{KEY_POINTER, Made, Maker};
 use anyhow::{Context, anyhow, ensure};
+use cloudsync::DEFAULT_TENANT;
+use cloudsync::identity::Id16;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +31,7 @@ struct Connection {
     read: Vec<u8>,
 }
 
-/// Sends `maker`'s records, one after the other.
+/// Sends `maker`'s records, `lines` in each body, one body after the other.
 ///
 /// # Errors
 /// When no connection can be opened. A failed POST is counted as refused, and is the last one.
@@ -36,6 +39,7 @@ pub(super) async fn send(
     gateway: SocketAddr,
     mut maker: Maker,
     turn: Turn,
+    lines: usize,
     shared: Arc<Shared>,
 ) -> anyhow::Result<Sent> {
     let mut connection = Connection::open(gateway).await?;
@@ -43,21 +47,26 @@ pub(super) async fn send(
     let mut number = 0;
     while let Some(due) = turn.wait(number).await {
         number += 1;
-        let made = maker.next();
-        let posted = timeout(SILENT, connection.post(&made)).await;
+        let ids = if lines == 1 {
+            connection.write_one(&maker.next())?
+        } else {
+            connection.write_many(&mut maker, lines)?
+        };
+        let posted = timeout(SILENT, connection.post()).await;
         match posted.unwrap_or_else(|_| Err(anyhow!("no answer in {SILENT:?}"))) {
             Ok(()) => {
-                sent.acked(made.identity(), false);
+                ids.into_iter().for_each(|id| sent.acked(id, false));
                 let now = Instant::now();
-                shared.measured.lock().acked(now, std::iter::once(due));
+                let due = std::iter::repeat_n(due, lines);
+                shared.measured.lock().acked(now, due);
             }
             Err(error) => {
-                sent.refused(|| format!("{error:#}"));
+                sent.refused(lines as u64, || format!("{error:#}"));
                 break;
             }
         }
     }
-    sent.unsent = turn.unsent(number);
+    sent.unsent = turn.unsent(number) * lines as u64;
     Ok(sent)
 }
 
@@ -75,7 +84,8 @@ impl Connection {
         })
     }
 
-    async fn post(&mut self, made: &Made) -> anyhow::Result<()> {
+    /// Makes a request of one value; returns its id.
+    fn write_one(&mut self, made: &Made) -> anyhow::Result<Vec<Id16>> {
         let payload = made.payload();
         self.request.clear();
         write!(
@@ -87,6 +97,32 @@ impl Connection {
             payload.len()
         )?;
         self.request.extend_from_slice(&payload);
+        Ok(vec![made.identity()])
+    }
+
+    /// Makes a request of the next `lines` values of `maker`; returns their ids.
+    fn write_many(&mut self, maker: &mut Maker, lines: usize) -> anyhow::Result<Vec<Id16>> {
+        let made: Vec<_> = (0..lines).map(|_| maker.next()).collect();
+        let key = made.first().map_or("", Made::request_id);
+        let bytes: usize = made.iter().map(|made| made.payload().len() + 1).sum();
+        self.request.clear();
+        write!(
+            self.request,
+            "POST /api/datasync?key-pointer={KEY_POINTER} HTTP/1.1\r\nhost: gateway\r\ncontent-type: \
+             application/x-ndjson\r\nidempotency-key: {key}\r\ncontent-length: {bytes}\r\n\r\n",
+        )?;
+        for made in &made {
+            self.request.extend_from_slice(&made.payload());
+            self.request.push(b'\n');
+        }
+        let ids = made.iter().enumerate();
+        let ids =
+            ids.map(|(line, made)| Id16::of(DEFAULT_TENANT, made.key(), &format!("{key}/{line}")));
+        Ok(ids.collect())
+    }
+
+    /// Sends the request that was made last, and takes its answer.
+    async fn post(&mut self) -> anyhow::Result<()> {
         self.stream
             .write_all(&self.request)
             .await

@@ -44,7 +44,10 @@ pub(crate) async fn run(
     };
     let id = Uuid::now_v7();
     let began = Instant::now();
-    let pace = Pace::new(began, run.seconds, run.rate, senders);
+    // What a sender takes its turn for: a body, or a record.
+    let many = if job.way == Way::Http { job.batch } else { 1 };
+    let rate = run.rate.map(|rate| rate / many as f64);
+    let pace = Pace::new(began, run.seconds, rate, senders);
     let shared = Arc::new(Shared {
         measured: Mutex::new(Measured::new(began, run.seconds)?),
     });
@@ -52,14 +55,18 @@ pub(crate) async fn run(
     let mut sending = Vec::with_capacity(senders);
     for number in 0..senders {
         let maker = Maker::new(stock, id, number);
-        let turn = Turn::new(pace, number, (run.most_records / senders as u64).max(1));
+        let most = run.most_records / (senders * many) as u64;
+        let turn = Turn::new(pace, number, most.max(1));
         let shared = Arc::clone(&shared);
         sending.push(match (job.way, clients.get(number / CALLS)) {
             (Way::Unary, Some(client)) => {
                 let sender = unary::send(client.clone(), maker, turn, shared);
                 tasks.spawn("unary calls", sender)
             }
-            (Way::Http, _) => tasks.spawn("posts", http::send(run.gateway, maker, turn, shared)),
+            (Way::Http, _) => {
+                let sender = http::send(run.gateway, maker, turn, many, shared);
+                tasks.spawn("posts", sender)
+            }
             (Way::Stream | Way::Unary, _) => {
                 let client = stream::client(job, run)?;
                 let sender = stream::send(client, maker, turn, run.resend, shared);

@@ -142,7 +142,7 @@ async fn take(
             } => {
                 pending.lock().take(sequence..sequence + 1, &mut taken);
                 taken.clear();
-                sent.refused(|| rejection.message);
+                sent.refused(1, || rejection.message);
             }
         }
     }

@@ -52,7 +52,7 @@ pub(super) async fn send(
                 shared.measured.lock().acked(now, std::iter::once(due));
             }
             Err(error) => {
-                sent.refused(|| error.to_string());
+                sent.refused(1, || error.to_string());
                 break;
             }
         }

@@ -6,8 +6,8 @@
 //! the start.
 
 use super::world::World;
-use super::{Arrived, Figures, Round};
-use crate::bench::costs::{Costs, Meter};
+use super::{Arrived, Figures, Round, evidence};
+use crate::bench::costs::Meter;
 use crate::bench::crew::Role;
 use crate::bench::messages::{ConsumerState, Done, Point, Question, Sent};
 use crate::say;
@@ -45,9 +45,7 @@ pub(super) async fn measure(world: &mut World<'_>) -> anyhow::Result<Figures> {
     let filled = fill(world).await?;
     let mut figures = Figures {
         rounds: Vec::new(),
-        ours: Costs::default(),
         compared: vec![OURS.to_owned()],
-        floor: Costs::default(),
         floor_is: "bare reader",
         latencies: None,
         points: Vec::new(),
@@ -69,7 +67,7 @@ pub(super) async fn measure(world: &mut World<'_>) -> anyhow::Result<Figures> {
             records: filled.records,
         };
         let done = reader.floor(&fetch, world.plan.patience()).await?;
-        meter.end(&[&reader], &mut figures.floor)?;
+        round.floor = meter.end(&[&reader])?;
         round.floor_records = done.records;
         round.floor_seconds = done.seconds;
         figures.rounds.push(round);
@@ -104,8 +102,9 @@ async fn ours(
     consumer.begin().await?;
     let before = figures.points.last().map_or(0.0, |point| point.seconds);
     let watched = watch(&mut consumer, filled.records, before).await?;
-    meter.end(&[log, &consumer], &mut figures.ours)?;
+    let costs = meter.end(&[log, &consumer])?;
     figures.points.extend(watched.points);
+    evidence::nothing_behind(world, &[destination.as_str()]).await?;
     let state = consumer.drain().await?;
     figures.arrived.push(Arrived {
         place: destination,
@@ -116,6 +115,7 @@ async fn ours(
     Ok(Round {
         records: filled.records,
         seconds: watched.seconds,
+        ours: costs,
         ..Round::default()
     })
 }

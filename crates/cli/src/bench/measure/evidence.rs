@@ -2,20 +2,28 @@
 //!
 //! In: what clients were told was acknowledged. Out: for each destination its ids, as `null://`
 //! summed them up while its consumer ran, or as they are read back from the files; without
-//! consumers the ids in the log, read back. Promises: consumers have left their groups before
-//! anything is counted.
+//! consumers the ids in the log, read back. Promises: consumers have settled everything that lies in
+//! the log, be it more than was acknowledged, and have left their groups before anything is counted.
 
 use super::Arrived;
 use super::world::World;
 use crate::bench::crew::Role;
 use crate::bench::messages::{Sent, Sum};
+use crate::say;
 use anyhow::{Context, ensure};
 use cloudsync::identity::Id16;
 use cloudsync::wire::RecordView;
 use cloudsync_consumers::{DeliveredLine, IdTally, read_back};
-use cloudsync_kafka::{PolledRecord, read_topic};
+use cloudsync_kafka::{PartitionLag, PolledRecord, lag, read_topic};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Pause between two looks at how far the groups are.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long they may stand still before the rest counts as lost.
+const STALLED: Duration = Duration::from_secs(20);
 
 /// Counts what came of `sent`.
 pub(super) async fn arrived(
@@ -32,6 +40,8 @@ pub(super) async fn arrived(
             consumer: None,
         });
     }
+    let names: Vec<_> = consumers.iter().map(Role::name).collect();
+    nothing_behind(world, &names).await?;
     for consumer in consumers {
         let state = consumer.drain().await?;
         let place = consumer.name().to_owned();
@@ -48,6 +58,35 @@ pub(super) async fn arrived(
         });
     }
     Ok(arrived)
+}
+
+/// Waits until the groups of `destinations` have committed everything that lies in the log: what
+/// came twice may stand at its very end. Gives up when nothing moves any more.
+pub(super) async fn nothing_behind(world: &World<'_>, destinations: &[&str]) -> anyhow::Result<()> {
+    let (mut least, mut moved) = (i64::MAX, Instant::now());
+    loop {
+        let mut behind = 0;
+        for name in destinations {
+            let destination = world.settings.destinations.get(*name);
+            let group = &destination.context("a destination that is not set")?.group;
+            let told = lag(&world.settings.kafka, group).await;
+            let told = told.with_context(|| format!("how far is {group}?"))?;
+            behind += told.iter().map(PartitionLag::lag).sum::<i64>();
+        }
+        if behind < least {
+            (least, moved) = (behind, Instant::now());
+        }
+        if behind == 0 {
+            return Ok(());
+        }
+        if moved.elapsed() > STALLED {
+            say::note(format_args!(
+                "{behind} records in the log were never settled"
+            ));
+            return Ok(());
+        }
+        sleep(LOOK).await;
+    }
 }
 
 async fn in_log(world: &World<'_>) -> anyhow::Result<Sum> {

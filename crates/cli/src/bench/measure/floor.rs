@@ -1,14 +1,15 @@
 //! The floor of the kinds that send: what the same records cost with as little as there can be.
 //!
-//! In: how many records ours has just carried. Out: as many as half of them, carried by the floor,
-//! at the same rate if there is one.
+//! In: how many records ours has just carried, its warm-up included. Out: as many as half of them,
+//! carried by the floor, at the same rate if there is one.
 //! `gateway`: the gateway's own producer (ours, over librdkafka) alone. `pipeline`: that, and two bare readers. `unary` and
-//! `http`: a server that answers at once, and the same clients.
+//! `http`: a server that answers at once, and the same clients; of many records in a body, one that
+//! gives each line as it is to that producer and answers when the log has it.
 
 use super::Round;
 use super::world::World;
 use crate::args::BenchKind;
-use crate::bench::costs::{Costs, Meter};
+use crate::bench::costs::Meter;
 use crate::bench::crew::Role;
 use crate::bench::messages::{Done, Question, Run};
 use anyhow::bail;
@@ -24,6 +25,8 @@ pub(super) enum Floor {
     },
     Server {
         server: Role,
+        /// Whether it writes into the log.
+        writes: bool,
     },
 }
 
@@ -33,8 +36,10 @@ impl Floor {
     pub(super) async fn start(world: &mut World<'_>) -> anyhow::Result<Self> {
         let readers: &[&str] = match world.plan.kind {
             BenchKind::Unary | BenchKind::Http => {
-                let server = world.server("floor server").await?;
-                return Ok(Self::Server { server });
+                let writes = world.plan.batch > 1;
+                let topic = writes.then_some("floor");
+                let server = world.server("floor server", topic).await?;
+                return Ok(Self::Server { server, writes });
             }
             BenchKind::Pipeline => &["floor reader 1", "floor reader 2"],
             BenchKind::Gateway | BenchKind::Consumer => &[],
@@ -56,6 +61,7 @@ impl Floor {
         match self {
             Self::Log { readers, .. } if readers.is_empty() => "bare producer",
             Self::Log { .. } => "bare producer and two bare readers",
+            Self::Server { writes: true, .. } => "bare reader of lines into the bare producer",
             Self::Server { .. } => "bare server, nothing behind it",
         }
     }
@@ -67,7 +73,6 @@ impl Floor {
         load: &mut Role,
         run: Run,
         round: &mut Round,
-        costs: &mut Costs,
     ) -> anyhow::Result<()> {
         match self {
             Self::Log {
@@ -78,10 +83,9 @@ impl Floor {
                 *topics += 1;
                 let topic = format!("floor-{topics}");
                 world.make_topic(&topic).await?;
-                let records = round.records.div_ceil(2).max(1);
-                through_the_log(world, producer, readers, &topic, records, round, costs).await
+                through_the_log(world, producer, readers, &topic, round).await
             }
-            Self::Server { server } => {
+            Self::Server { server, .. } => {
                 let run = Run {
                     gateway: server.address()?,
                     seconds: run.seconds / 2.0,
@@ -89,7 +93,7 @@ impl Floor {
                 };
                 let meter = Meter::begin(&[&*server, &*load])?;
                 let report = load.run(run, world.plan.patience()).await?;
-                meter.end(&[&*server, &*load], costs)?;
+                round.floor = meter.end(&[&*server, &*load])?;
                 let sent = &report.sent;
                 if sent.refused + sent.unsent > 0 {
                     let why = sent
@@ -111,10 +115,9 @@ async fn through_the_log(
     producer: &mut Role,
     readers: &mut [Role],
     topic: &str,
-    records: u64,
     round: &mut Round,
-    costs: &mut Costs,
 ) -> anyhow::Result<()> {
+    let records = (round.records + round.resent).div_ceil(2).max(1);
     let limit = world.plan.patience();
     let produce = Question::Produce {
         topic: topic.to_owned(),
@@ -128,22 +131,25 @@ async fn through_the_log(
     };
     let meter = Meter::begin(&everyone(producer, readers))?;
     let began = Instant::now();
-    match readers {
+    let produced: Done = match readers {
         [one, two] => {
             let done = tokio::try_join!(
                 producer.floor(&produce, limit),
                 one.floor(&fetch, limit),
                 two.floor(&fetch, limit)
             );
-            let _done: (Done, Done, Done) = done?;
+            done?.0
         }
-        _ => {
-            producer.floor(&produce, limit).await?;
-        }
-    }
-    round.floor_seconds = began.elapsed().as_secs_f64();
+        _ => producer.floor(&produce, limit).await?,
+    };
+    // On a schedule, what was sent counts by the time of sending, as with ours.
+    round.floor_seconds = match world.plan.rate {
+        Some(_) => produced.seconds,
+        None => began.elapsed().as_secs_f64(),
+    };
     round.floor_records = records;
-    meter.end(&everyone(producer, readers), costs)
+    round.floor = meter.end(&everyone(producer, readers))?;
+    Ok(())
 }
 
 fn everyone<'a>(producer: &'a Role, readers: &'a [Role]) -> Vec<&'a Role> {

@@ -1,17 +1,18 @@
 //! The kinds that send: `pipeline`, `gateway`, `unary`, `http`.
 //!
 //! In: a world. Out: [`Figures`]. A round ends when everything that was acknowledged in it has
-//! come to every consumer, so what piles up in the log counts against us.
+//! come to every consumer, so what piles up in the log counts against us. Both sides are warmed up
+//! before the first.
 
 use super::evidence;
 use super::floor::Floor;
 use super::world::World;
 use super::{Figures, Round};
 use crate::args::BenchKind;
-use crate::bench::costs::{Costs, Meter};
+use crate::bench::costs::Meter;
 use crate::bench::crew::Role;
 use crate::bench::measured::Latencies;
-use crate::bench::messages::{Point, Run, Sent, Way};
+use crate::bench::messages::{LoadReport, Point, Run, Sent, Way};
 use crate::say;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -39,6 +40,12 @@ struct Measured {
     before: f64,
 }
 
+/// One round of ours, and what the clients say of it.
+struct Ran {
+    round: Round,
+    report: LoadReport,
+}
+
 pub(super) async fn measure(world: &mut World<'_>) -> anyhow::Result<Figures> {
     let mut front = Front::start(world).await?;
     let mut floor = Floor::start(world).await?;
@@ -50,20 +57,33 @@ pub(super) async fn measure(world: &mut World<'_>) -> anyhow::Result<Figures> {
         most_records: world.plan.most_records(),
     };
     say::note("warming up");
-    front.warm_up(world, run).await?;
+    let short = Run {
+        seconds: world.plan.warm_up_seconds(),
+        ..run
+    };
+    // Connections, producer ids and group members are there before anything is measured.
+    let mut unmeasured = front.round(world, short).await?.round;
+    floor
+        .turn(world, &mut front.load, short, &mut unmeasured)
+        .await?;
     let mut measured = Measured {
         latencies: Latencies::new()?,
         points: Vec::new(),
         before: 0.0,
     };
-    let (mut ours, mut floors) = (Costs::default(), Costs::default());
     let mut rounds = Vec::new();
     for number in 1..=world.plan.rounds {
         say::note(format_args!("round {number} of {}", world.plan.rounds));
-        let mut round = front.round(world, run, &mut measured, &mut ours).await?;
-        floor
-            .turn(world, &mut front.load, run, &mut round, &mut floors)
-            .await?;
+        let Ran { mut round, report } = front.round(world, run).await?;
+        if report.seconds < run.seconds * 0.95 && report.sent.refused == 0 {
+            say::note(format_args!(
+                "this round ended early, after {} records: that is all that a log of a bench may \
+                 hold",
+                report.sent.acked
+            ));
+        }
+        measured.add(report, &round);
+        floor.turn(world, &mut front.load, run, &mut round).await?;
         rounds.push(round);
     }
     let compared = std::iter::once(&front.gateway).chain(&front.consumers);
@@ -72,9 +92,7 @@ pub(super) async fn measure(world: &mut World<'_>) -> anyhow::Result<Figures> {
     let arrived = evidence::arrived(world, &mut front.consumers, &front.sent).await?;
     Ok(Figures {
         rounds,
-        ours,
         compared,
-        floor: floors,
         floor_is: floor.is(),
         latencies: Some(measured.latencies),
         points: measured.points,
@@ -83,7 +101,20 @@ pub(super) async fn measure(world: &mut World<'_>) -> anyhow::Result<Figures> {
     })
 }
 
-// === impl Front ===
+// === impl Measured, Front ===
+
+impl Measured {
+    fn add(&mut self, report: LoadReport, round: &Round) {
+        self.latencies.add(&report.latencies);
+        let before = self.before;
+        self.points
+            .extend(report.points.into_iter().map(|point| Point {
+                seconds: before + point.seconds,
+                ..point
+            }));
+        self.before += round.seconds + round.tail_seconds;
+    }
+}
 
 impl Front {
     async fn start(world: &mut World<'_>) -> anyhow::Result<Self> {
@@ -111,52 +142,21 @@ impl Front {
         })
     }
 
-    /// Connections, producer ids and group members are there before anything is measured.
-    async fn warm_up(&mut self, world: &World<'_>, run: Run) -> anyhow::Result<()> {
-        let run = Run {
-            seconds: world.plan.warm_up_seconds(),
-            ..run
-        };
-        let report = self.load.run(run, world.plan.patience()).await?;
-        self.sent.add(report.sent);
-        self.delivered().await
-    }
-
-    async fn round(
-        &mut self,
-        world: &World<'_>,
-        run: Run,
-        measured: &mut Measured,
-        costs: &mut Costs,
-    ) -> anyhow::Result<Round> {
+    async fn round(&mut self, world: &World<'_>, run: Run) -> anyhow::Result<Ran> {
         let meter = Meter::begin(&self.roles())?;
         let began = Instant::now();
         let report = self.load.run(run, world.plan.patience()).await?;
-        let records = report.sent.acked;
-        if report.seconds < run.seconds * 0.95 && report.sent.refused == 0 {
-            say::note(format_args!(
-                "this round ended early, after {records} records: that is all that a log of a \
-                 bench may hold"
-            ));
-        }
-        self.sent.add(report.sent);
+        self.sent.add(report.sent.clone());
         self.delivered().await?;
-        let seconds = began.elapsed().as_secs_f64();
-        meter.end(&self.roles(), costs)?;
-        measured.latencies.add(&report.latencies);
-        let before = measured.before;
-        measured
-            .points
-            .extend(report.points.into_iter().map(|point| Point {
-                seconds: before + point.seconds,
-                ..point
-            }));
-        measured.before += seconds;
-        Ok(Round {
-            records,
-            seconds,
+        let round = Round {
+            records: report.sent.acked - report.sent.resent,
+            resent: report.sent.resent,
+            seconds: report.seconds,
+            tail_seconds: (began.elapsed().as_secs_f64() - report.seconds).max(0.0),
+            ours: meter.end(&self.roles())?,
             ..Round::default()
-        })
+        };
+        Ok(Ran { round, report })
     }
 
     fn roles(&self) -> Vec<&Role> {

@@ -19,12 +19,8 @@ use world::World;
 /// What was read off.
 pub(crate) struct Figures {
     pub(crate) rounds: Vec<Round>,
-    /// Our processes, while ours was measured.
-    pub(crate) ours: Costs,
-    /// Which of them the floor is held against.
+    /// Which of our processes the floor is held against.
     pub(crate) compared: Vec<String>,
-    /// The floor's processes, while it was measured.
-    pub(crate) floor: Costs,
     /// What the floor is.
     pub(crate) floor_is: &'static str,
     /// Of the measured rounds; `None`: nothing was acknowledged.
@@ -36,12 +32,22 @@ pub(crate) struct Figures {
 }
 
 /// Ours once, and the floor once.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Round {
+    /// Acknowledged for the first time; `consumer`: delivered.
     pub(crate) records: u64,
+    /// Acknowledged again, sent so on purpose.
+    pub(crate) resent: u64,
+    /// Until the last acknowledgement; `consumer`: until the last one was delivered.
     pub(crate) seconds: f64,
+    /// From there until everything had come to every consumer.
+    pub(crate) tail_seconds: f64,
+    /// Our processes, meanwhile.
+    pub(crate) ours: Costs,
     pub(crate) floor_records: u64,
     pub(crate) floor_seconds: f64,
+    /// The floor's processes, while it was measured.
+    pub(crate) floor: Costs,
 }
 
 /// What came to one place.

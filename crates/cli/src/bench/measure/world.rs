@@ -119,12 +119,17 @@ impl<'a> World<'a> {
         self.crew.start(role, &Job::Fetch { kafka }).await
     }
 
-    pub(super) async fn server(&mut self, role: &str) -> anyhow::Result<Role> {
-        self.crew.start(role, &Job::Server).await
+    /// A server with nothing behind it; or one that writes into `topic`.
+    pub(super) async fn server(&mut self, role: &str, topic: Option<&str>) -> anyhow::Result<Role> {
+        let log = match topic {
+            Some(topic) => Some(Box::new(self.make_topic(topic).await?)),
+            None => None,
+        };
+        self.crew.start(role, &Job::Server { log }).await
     }
 
-    /// Makes a topic like the one for records.
-    pub(super) async fn make_topic(&self, name: &str) -> anyhow::Result<()> {
+    /// Makes a topic like the one for records; returns the settings with it.
+    pub(super) async fn make_topic(&self, name: &str) -> anyhow::Result<KafkaSettings> {
         let kafka = KafkaSettings {
             topic: name.to_owned(),
             dlq_topic: format!("{name}-dlq"),
@@ -132,6 +137,6 @@ impl<'a> World<'a> {
         };
         let made = cloudsync_kafka::ensure_topics(&kafka).await;
         made.with_context(|| format!("cannot make the topic {name}"))?;
-        Ok(())
+        Ok(kafka)
     }
 }

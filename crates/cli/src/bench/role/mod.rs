@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::say;
 use anyhow::{Context, bail};
 use cloudsync_gateway::floor::FloorServer;
+use cloudsync_kafka::{KafkaSettings, Producer};
 use cloudsync_runtime::Shutdown;
 use cloudsync_runtime::signals::Signals;
 use serde::de::DeserializeOwned;
@@ -66,7 +67,7 @@ async fn work(mut inbox: Inbox) -> anyhow::Result<()> {
             payload_bytes,
         } => floor::produce(&kafka, payload_bytes, inbox).await,
         Job::Fetch { kafka } => floor::fetch(&kafka, inbox).await,
-        Job::Server => server(inbox).await,
+        Job::Server { log } => server(log.as_deref(), inbox).await,
     }
 }
 
@@ -89,8 +90,13 @@ async fn clients(job: &LoadJob, mut inbox: Inbox) -> anyhow::Result<()> {
     }
 }
 
-async fn server(mut inbox: Inbox) -> anyhow::Result<()> {
-    let server = FloorServer::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+async fn server(log: Option<&KafkaSettings>, mut inbox: Inbox) -> anyhow::Result<()> {
+    let mut server = FloorServer::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    if let Some(kafka) = log {
+        let producer = Producer::new(kafka)?;
+        producer.warm_up().await?;
+        server = server.producing(producer, &kafka.topic, kafka.partitions);
+    }
     up(Some(server.address()));
     tokio::select! {
         ended = server.serve() => ended.context("the server ended"),

@@ -167,8 +167,13 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "gateway.max_streams_per_connection",
-        count("calls", 1, 1 << 20),
-        "Calls open at once on one connection.",
+        count("calls", 1, 1 << 16),
+        "Calls open at once on one connection. Each may send its share of 16 MiB before it is read.",
+    ),
+    key(
+        "gateway.max_connections",
+        count("connections", 1, 1 << 20),
+        "Connections open at once, over all clients; one too many is told so and closed.",
     ),
     key(
         "gateway.reflection",
