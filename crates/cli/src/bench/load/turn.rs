@@ -77,8 +77,13 @@ impl Turn {
             return 0;
         };
         let seconds = (self.pace.until - self.pace.began).as_secs_f64();
-        let due = (seconds.mul_add(rate, -self.sender) / self.pace.senders).ceil();
-        (due as u64).min(self.most).saturating_sub(number)
+        let about = seconds.mul_add(rate, -self.sender) / self.pace.senders;
+        // Give or take one, by rounding: the schedule itself decides.
+        let last = (about as u64).saturating_add(2);
+        let is_due = |number: &u64| self.due(*number).is_some_and(|due| due < self.pace.until);
+        let due = (last.saturating_sub(4)..=last).rev().find(is_due);
+        let due = due.map_or(0, |number| number + 1);
+        due.min(self.most).saturating_sub(number)
     }
 
     /// When record `number` of this sender is due, if there is a schedule.
@@ -108,6 +113,23 @@ mod tests {
             let wanted = Duration::from_millis(place as u64);
             let off = (*due - began).abs_diff(wanted);
             assert!(off < Duration::from_micros(1), "{place}: {off:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_what_is_due_has_nothing_unsent() {
+        for thirds in 1..20u32 {
+            let seconds = f64::from(thirds) / 3.0;
+            let pace = Pace::new(Instant::now(), seconds, Some(3_000.0), 4);
+            for sender in 0..4 {
+                let turn = Turn::new(pace, sender, u64::MAX);
+                let mut number = u64::from(thirds) * 249;
+                while turn.wait(number).await.is_some() {
+                    number += 1;
+                }
+                assert_eq!(turn.unsent(number), 0, "{thirds} {sender}");
+                assert_eq!(turn.unsent(number - 1), 1, "{thirds} {sender}");
+            }
         }
     }
 
