@@ -9,7 +9,8 @@
 //! DIR/DESTINATION/lock                          which process has it
 //! DIR/DESTINATION/00000000000000000000.marks    marks, oldest file first
 //! ```
-//! A call marks in memory ([`tables`](crate::tables)) and hands a record for each mark to the thread
+//! A mark is seen by look-ups from when it is set in memory on, and so a moment before it is durable:
+//! it states a fact, which a crash makes no less true. A call marks in memory ([`tables`](crate::tables)) and hands a record for each mark to the thread
 //! that writes (`log`), which syncs whatever came meanwhile at once (`segments`, `block`). Claims are
 //! in memory only: a process that ended holds nothing. Opening reads the files (`opening`); `clock`
 //! tells how old their marks are.
@@ -25,7 +26,6 @@ use clock::Clock;
 use log::{Log, MOST_AT_ONCE};
 use parking_lot::RwLock;
 use segments::Segments;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -52,7 +52,7 @@ pub struct EmbeddedStore {
     /// none may stand.
     forgetting: RwLock<()>,
     /// Held for its lock.
-    _lock: File,
+    _lock: opening::Lock,
 }
 
 // === impl EmbeddedStore ===

@@ -141,6 +141,19 @@ pub enum OpenError {
     },
 }
 
+/// Whether [`open`] would know which store is meant; nothing is made or changed.
+///
+/// # Errors
+/// [`OpenError`], in a sentence for the operator.
+pub fn check(settings: &DedupeSettings) -> Result<(), OpenError> {
+    settings.validate()?;
+    match scheme(&settings.url) {
+        "memory" => Ok(()),
+        "file" => directory(&settings.url).map(|_| ()),
+        other => Err(unknown(other)),
+    }
+}
+
 /// Opens the store of one destination. Stores of two destinations never see each other's ids. A
 /// store on disk is read whole: to be called where waiting for the disk does no harm.
 ///
@@ -151,11 +164,7 @@ pub fn open(
     destination: &str,
 ) -> Result<Arc<dyn DedupeStore>, OpenError> {
     settings.validate()?;
-    let scheme = settings
-        .url
-        .split_once(':')
-        .map_or(settings.url.as_str(), |(scheme, _)| scheme);
-    match scheme {
+    match scheme(&settings.url) {
         "memory" => Ok(Arc::new(MemoryStore::new(
             destination,
             MemoryLimits::of(settings),
@@ -166,9 +175,17 @@ pub fn open(
             let store = EmbeddedStore::open(directory, destination, limits)?;
             Ok(Arc::new(store))
         }
-        _ => Err(OpenError::UnknownScheme {
-            scheme: scheme.to_owned(),
-        }),
+        other => Err(unknown(other)),
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or(url, |(scheme, _)| scheme)
+}
+
+fn unknown(scheme: &str) -> OpenError {
+    OpenError::UnknownScheme {
+        scheme: scheme.to_owned(),
     }
 }
 

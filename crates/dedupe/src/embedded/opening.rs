@@ -42,8 +42,20 @@ pub(super) fn place(directory: &Path, destination: &str) -> Result<PathBuf, Open
     Ok(directory.join(destination))
 }
 
+/// A directory that no other process can open, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    /// By name: closing it is not enough while a process that is being started still has a copy.
+    fn drop(&mut self) {
+        // The system does it at the end of the process, if it does not now.
+        let _free = self.0.unlock().is_ok();
+    }
+}
+
 /// Makes the directory, if there is none, and takes it for this process.
-pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
+pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
     fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
     let path = directory.join("lock");
     let file = File::options()
@@ -65,7 +77,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, OpenError> {
     }
     // For the message of whoever comes second; the lock does not depend on it.
     let _named = file.set_len(0).is_ok() && writeln!(&file, "{}", std::process::id()).is_ok();
-    Ok(file)
+    Ok(Lock(file))
 }
 
 /// Reads all files into `tables`, oldest first, and cuts what a crash tore off.

@@ -189,9 +189,11 @@ impl Segments {
             let _cut = open.file.set_len(open.synced).is_ok();
             return;
         }
-        // Nothing was ever told of it.
-        if fs::remove_file(&open.path).is_ok() {
-            self.kept.pop_back();
+        // Nothing was ever told of it; its number is free again, so that none is missing.
+        if fs::remove_file(&open.path).is_ok()
+            && let Some(gone) = self.kept.pop_back()
+        {
+            self.next = gone.number;
         }
     }
 
@@ -300,6 +302,13 @@ mod tests {
         assert_eq!(numbers(&segments), [0, 1]);
         assert_eq!(fs::read(&first).unwrap(), sound);
 
+        // One that nothing was told of goes, and leaves no gap.
+        segments.give_up();
+        segments.begin(3 * SECOND).unwrap();
+        segments.give_up();
+        assert_eq!(segments.commit(at(3), &[4; 37]), Ok(true));
+        assert_eq!(numbers(&segments), [0, 1, 2]);
+
         // Without its directory nothing can be begun, and nothing counts as written.
         segments.give_up();
         let elsewhere = directory.path().with_extension("elsewhere");
@@ -307,6 +316,6 @@ mod tests {
         assert!(segments.commit(at(3), &[4; 37]).is_err());
         fs::rename(&elsewhere, directory.path()).unwrap();
         assert_eq!(segments.commit(at(3), &[4; 37]), Ok(true));
-        assert_eq!(numbers(&segments), [0, 1, 2]);
+        assert_eq!(numbers(&segments), [0, 1, 2, 3]);
     }
 }

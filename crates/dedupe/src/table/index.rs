@@ -174,6 +174,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn it_knows_what_a_map_knows(
             steps in prop::collection::vec((any::<u8>(), 0..NUMBERS, 0..3_u8), 0..600)
