@@ -9,11 +9,11 @@
 //! DIR/DESTINATION/lock                          which process has it
 //! DIR/DESTINATION/00000000000000000000.marks    marks, oldest file first
 //! ```
-//! A mark is seen by look-ups from when it is set in memory on, and so a moment before it is durable:
-//! it states a fact, which a crash makes no less true. A call marks in memory ([`tables`](crate::tables)) and hands a record for each mark to the thread
-//! that writes (`log`), which syncs whatever came meanwhile at once (`segments`, `block`). Claims are
-//! in memory only: a process that ended holds nothing. Opening reads the files (`opening`); `clock`
-//! tells how old their marks are.
+//! A call marks in memory (`tables`, `table`) and hands a record for each mark to the thread that
+//! writes (`log`), which syncs whatever came meanwhile at once (`segments`, `block`). Look-ups see a
+//! mark from when it is in memory on, a moment before it is durable: it states a fact, which a crash
+//! makes no less true. Claims are in memory only: a process that ended holds nothing. Opening reads
+//! the files (`opening`); `clock` tells how old their marks are.
 
 use crate::claim::{Claim, Lookup, Subject, Token};
 use crate::settings::OpenError;
@@ -21,11 +21,12 @@ use crate::store::{DedupeStore, Stats, StoreError};
 use crate::table::{Full, MarkKind};
 use crate::tables::{MemoryLimits, Tables};
 use async_trait::async_trait;
-use block::{Fact, RECORD_BYTES, Record};
+use block::{Fact, Record};
 use clock::Clock;
 use log::{Log, MOST_AT_ONCE};
 use parking_lot::RwLock;
 use segments::Segments;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -128,12 +129,13 @@ impl EmbeddedStore {
             let (marked, answer) = {
                 let _no_forgetting = self.forgetting.read();
                 let at = self.clock.now();
-                let mut records = Vec::with_capacity(subjects.len() * RECORD_BYTES);
-                let marked = self.tables.mark(at.time, kind, subjects, |subject| {
-                    let subject = *subject;
-                    Record { fact, subject }.put(&mut records);
-                });
-                (marked, self.log.append(room, at, &records))
+                with_scratch(|records| {
+                    let marked = self.tables.mark(at.time, kind, subjects, |subject| {
+                        let subject = *subject;
+                        Record { fact, subject }.put(records);
+                    });
+                    (marked, self.log.append(room, at, records))
+                })
             };
             self.durable(answer.await)?;
             marked.map_err(|Full| self.unavailable(self.tables.full()))?;
@@ -157,6 +159,18 @@ impl EmbeddedStore {
             reason: reason.into(),
         }
     }
+}
+
+/// An empty buffer, one for each thread: a new one for each call would leave holes between the
+/// marks, which stay.
+fn with_scratch<T>(work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|records| {
+        records.clear();
+        work(records)
+    })
 }
 
 const ENDED: &str = "the thread that writes its marks has ended";
@@ -200,13 +214,14 @@ impl DedupeStore for EmbeddedStore {
             let answer = {
                 let _alone = self.forgetting.write();
                 let at = self.clock.now();
-                let mut records = Vec::with_capacity(subjects.len() * RECORD_BYTES);
-                for subject in subjects {
-                    let (fact, subject) = (Fact::Forgotten, *subject);
-                    Record { fact, subject }.put(&mut records);
-                }
                 self.tables.forget(at.time, subjects);
-                self.log.append(room, at, &records)
+                with_scratch(|records| {
+                    for subject in subjects {
+                        let (fact, subject) = (Fact::Forgotten, *subject);
+                        Record { fact, subject }.put(records);
+                    }
+                    self.log.append(room, at, records)
+                })
             };
             self.durable(answer.await)?;
         }

@@ -100,6 +100,11 @@ impl Table {
         }
     }
 
+    /// So many marks will be set soon.
+    pub(crate) fn expect(&mut self, marks: usize) {
+        self.marks.expect(marks.min(self.limits.entries));
+    }
+
     pub(crate) fn lookup(&mut self, now: u64, subject: &Subject) -> Lookup {
         self.counts.lookups += 1;
         match self.known(now, subject) {

@@ -16,6 +16,7 @@ use crate::store::Stats;
 use crate::table::{
     FIXED_BYTES, Full, HELD_BYTES, MARK_BYTES, MAX_MARKS, MarkKind, Table, TableLimits,
 };
+use cloudsync::identity::Id16;
 use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -197,9 +198,22 @@ impl Tables {
         format!("all of its {entries} entries are claims in progress")
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.tables.len()
+    }
+
+    /// Which table the id lies in.
+    pub(crate) fn place(&self, id: &Id16) -> usize {
+        usize::from(id.0[15]) % self.tables.len()
+    }
+
+    /// The table with that number, to be filled when a store is opened.
+    pub(crate) fn table(&self, place: usize) -> Option<MutexGuard<'_, Table>> {
+        self.tables.get(place).map(Mutex::lock)
+    }
+
     fn table_of(&self, now: u64, subject: &Subject) -> MutexGuard<'_, Table> {
-        let index = usize::from(subject.id.0[15]) % self.tables.len();
-        let mut table = self.tables[index].lock();
+        let mut table = self.tables[self.place(&subject.id)].lock();
         table.clean_up_if_due(now);
         table
     }

@@ -164,7 +164,7 @@ fn put_block(out: &mut Vec<u8>, at: Moment, records: &[u8]) {
 }
 
 /// Walks through `bytes`, a file from its first byte on. Out: behind its last sound block.
-pub(super) fn parse(bytes: &[u8], mut each: impl FnMut(Found<'_>)) -> usize {
+pub(super) fn parse<'a>(bytes: &'a [u8], mut each: impl FnMut(Found<'a>)) -> usize {
     let mut at = match read_file_header(bytes) {
         FileHeader::Ours | FileHeader::OtherVersion(_) => FILE_HEADER_BYTES,
         FileHeader::Damaged => 0,

@@ -12,12 +12,16 @@ use super::block::{
 use super::clock::Past;
 use super::segments::{self, Segment};
 use crate::settings::OpenError;
-use crate::table::MarkKind;
+use crate::table::{MarkKind, Table};
 use crate::tables::Tables;
 use std::collections::VecDeque;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+
+/// Fewer records are filled in by one thread sooner.
+const WORTH_A_THREAD: usize = 50_000;
 
 /// What the files of a store say.
 #[derive(Debug, Default)]
@@ -85,6 +89,7 @@ pub(super) fn read(directory: &Path, tables: &Tables) -> Result<Known, OpenError
     let mut known = Known::default();
     let mut bytes = Vec::new();
     let numbers = segments::list(directory).map_err(failed("list", directory))?;
+    expect(directory, &numbers, tables);
     for number in numbers {
         let last = known.segments.back().map(|last| last.number);
         if let Some(last) = last.filter(|last| last + 1 != number) {
@@ -129,12 +134,19 @@ impl Known {
     /// Takes in what a file says. Out: behind its last sound block.
     fn take(&mut self, path: &Path, bytes: &[u8], tables: &Tables) -> usize {
         let file = path.display();
-        parse(bytes, |found| match found {
+        // Table by table: one that is being filled stays in the processor's cache.
+        let mut of_table: Vec<Vec<(u64, &[u8])>> = Vec::new();
+        let each = bytes.len() / RECORD_BYTES / tables.count();
+        of_table.resize_with(tables.count(), || Vec::with_capacity(each + each / 8));
+        let sound = parse(bytes, |found| match found {
             Found::Block { at, records } => {
                 self.past.add(at);
                 self.records += (records.len() / RECORD_BYTES) as u64;
-                for record in records.chunks_exact(RECORD_BYTES).filter_map(Record::read) {
-                    apply(self.past.newest(), &record, tables);
+                for bytes in records.chunks_exact(RECORD_BYTES) {
+                    if let Some(record) = Record::read(bytes) {
+                        let place = tables.place(&record.subject.id);
+                        of_table[place].push((self.past.newest(), bytes));
+                    }
                 }
             }
             Found::Damage { from, to } => {
@@ -146,19 +158,61 @@ impl Known {
                 let bytes = bytes.len() - from;
                 tracing::warn!(%file, from, bytes, "marks are cut off at their last sound byte: what lies behind was torn by a crash, or damaged");
             }
-        })
+        });
+        fill(tables, &of_table);
+        sound
     }
 }
 
-fn apply(time: u64, record: &Record, tables: &Tables) {
-    let subject = std::slice::from_ref(&record.subject);
+/// Lets the tables make room at once for what the files hold at most.
+fn expect(directory: &Path, numbers: &[u64], tables: &Tables) {
+    let length = |number: &u64| fs::metadata(segments::path(directory, *number)).ok();
+    let bytes: u64 = numbers.iter().filter_map(length).map(|it| it.len()).sum();
+    let records = usize::try_from(bytes).unwrap_or(usize::MAX) / RECORD_BYTES;
+    let each = records / tables.count();
+    for place in 0..tables.count() {
+        if let Some(mut table) = tables.table(place) {
+            table.expect(each + each / 32);
+        }
+    }
+}
+
+/// Puts the records of each table into it, on as many threads as there are cores, up to four.
+fn fill(tables: &Tables, of_table: &[Vec<(u64, &[u8])>]) {
+    let records: usize = of_table.iter().map(Vec::len).sum();
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = if records < WORTH_A_THREAD {
+        1
+    } else {
+        cores.min(4)
+    };
+    let part = |first: usize| {
+        for (place, records) in of_table.iter().enumerate().skip(first).step_by(threads) {
+            if let Some(mut table) = tables.table(place) {
+                records
+                    .iter()
+                    .filter_map(|(time, bytes)| Some((*time, Record::read(bytes)?)))
+                    .for_each(|(time, record)| apply(time, &record, &mut table));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        (1..threads).for_each(|first| {
+            let part = &part;
+            scope.spawn(move || part(first));
+        });
+        part(0);
+    });
+}
+
+fn apply(time: u64, record: &Record, table: &mut Table) {
     let kind = match record.fact {
         Fact::Done => MarkKind::Done,
         Fact::DeadLettered => MarkKind::DeadLettered(None),
-        Fact::Forgotten => return tables.forget(time, subject),
+        Fact::Forgotten => return table.forget(&record.subject),
     };
     // Nothing is in progress yet, so there is room.
-    let _room = tables.mark(time, kind, subject, |_| {}).is_ok();
+    let _room = table.mark(time, kind, &record.subject).is_ok();
 }
 
 /// Who has the lock, as far as it can be told.

@@ -56,6 +56,13 @@ impl Marks {
         }
     }
 
+    /// Makes room for so many marks at once.
+    pub(super) fn expect(&mut self, marks: usize) {
+        if marks > self.index.room() {
+            self.rebuild(marks);
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.index.len()
     }

@@ -8,7 +8,9 @@ use super::place::Place;
 use cloudsync::identity::{Fingerprint, Id16};
 use std::collections::VecDeque;
 
-const CHUNK: usize = 128;
+/// So many that a chunk, with what an allocator adds, fits into a page: chunks fill the holes that
+/// larger things leave.
+const CHUNK: usize = 127;
 pub(super) const CHUNK_BYTES: usize = size_of::<Chunk>();
 /// Runs that hold one time each; beyond them a run is as long as a 128th of the window.
 const EXACT_RUNS: usize = 64;
