@@ -176,7 +176,11 @@ async fn fill() {
     let mut first = 0;
     while refused < 100 {
         match store.complete(&batch(first)).await {
-            Ok(()) => marked.push(first),
+            Ok(()) => {
+                marked.push(first);
+                // 291 bytes each.
+                assert!(marked.len() < 10_000, "more than the disk can hold");
+            }
             Err(error) => {
                 assert!(error.is_retryable());
                 let text = error.to_string();
