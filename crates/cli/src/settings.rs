@@ -126,6 +126,7 @@ impl Settings {
         let mut settings = Self::default();
         settings.kafka.brokers = EMBEDDED.to_owned();
         settings.kafka.replication = 1;
+        settings.dedupe.url = file_url(&data_dir.join("dedupe"));
         for (name, destination) in &mut settings.destinations {
             destination.url = file_url(&data_dir.join(name));
         }

@@ -1,7 +1,8 @@
 //! The dedupe store: one trait with laws, and its stores.
 //!
 //! [`claim`] what is asked and answered, [`store`] the trait and its laws, [`settings`] which
-//! store is opened and with which limits, [`memory`] the store that lives in one process.
+//! store is opened and with which limits, [`memory`] the store that lives in one process,
+//! [`embedded`] the same with a log on this machine's disk behind it.
 
 #![forbid(unsafe_code)]
 
@@ -14,9 +15,14 @@ pub mod settings;
 pub mod units;
 
 // 3. the stores
+mod table;
+mod tables;
+
+pub mod embedded;
 pub mod memory;
 
 pub use claim::{Claim, Lease, LogPosition, Lookup, Subject, Token, shard_of};
+pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
 pub use settings::{DedupeSettings, OnUnavailable, OpenError, open};
 pub use store::{DedupeStore, Stats, StoreError};

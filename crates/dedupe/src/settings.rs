@@ -3,22 +3,24 @@
 //! In: the section `dedupe` of the configuration. Out: an opened store, or a sentence that says
 //! what is wrong. Promises: unknown names are refused, and so is what would break a promise.
 
+use crate::embedded::EmbeddedStore;
 use crate::memory::{MemoryLimits, MemoryStore};
 use crate::store::DedupeStore;
 use crate::units;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The stores of this build, for messages.
-const SCHEMES: &str = "memory:";
+const SCHEMES: &str = "memory:, file:///dir";
 
 /// The section `dedupe`.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DedupeSettings {
-    /// Where the store is \[`memory:`\].
+    /// Where the store is: `memory:` or `file:///dir` \[`memory:`\].
     pub url: String,
     /// Parts that a shared store is cut into \[12\]; fixed for the life of its data.
     pub shards: u32,
@@ -38,9 +40,10 @@ pub struct DedupeSettings {
     /// How often a destination logs what its store holds \[60 s\].
     #[serde(with = "units::duration")]
     pub stats_interval: Duration,
-    /// Most ids that the memory store knows \[1,000,000\].
+    /// Most ids that a store in this process knows \[1,000,000\].
     pub max_entries: u64,
-    /// Most memory that the memory store takes, as in `256 MiB` \[what `max_entries` needs\].
+    /// Most memory that a store in this process takes, as in `256 MiB` \[what `max_entries`
+    /// needs\].
     #[serde(with = "units::optional_size")]
     pub max_memory: Option<u64>,
     /// What a destination does while the store cannot be asked \[auto\].
@@ -82,6 +85,50 @@ pub enum OpenError {
         /// What stands before the first colon.
         scheme: String,
     },
+    /// A `file:` URL without a directory.
+    #[error("dedupe.url = {url} names no directory; it is file:///dir, from the root on")]
+    NoDirectory {
+        /// What was given.
+        url: String,
+    },
+    /// A destination whose name cannot be that of a directory.
+    #[error("the destination {name:?} cannot have a directory of its name: letters, digits, - _ .")]
+    Destination {
+        /// Its name.
+        name: String,
+    },
+    /// A store that is open already.
+    #[error("{} is in use by {owner}: end it, or set another dedupe.url", .directory.display())]
+    InUse {
+        /// The directory of the destination.
+        directory: PathBuf,
+        /// Who has it.
+        owner: String,
+    },
+    /// A file that another version wrote.
+    #[error(
+        "{} is of format {found}, and this program reads format {expected}: use the program that \
+         wrote it, or another dedupe.url",
+        .path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        expected: u32,
+    },
+    /// The disk refuses.
+    #[error("cannot {action} {}: {reason}", .path.display())]
+    Files {
+        /// What was tried.
+        action: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
     /// A setting is out of its range.
     #[error("dedupe.{name} = {value} is out of range: {rule}")]
     OutOfRange {
@@ -94,7 +141,21 @@ pub enum OpenError {
     },
 }
 
-/// Opens the store of one destination. Stores of two destinations never see each other's ids.
+/// Whether [`open`] would know which store is meant; nothing is made or changed.
+///
+/// # Errors
+/// [`OpenError`], in a sentence for the operator.
+pub fn check(settings: &DedupeSettings) -> Result<(), OpenError> {
+    settings.validate()?;
+    match scheme(&settings.url) {
+        "memory" => Ok(()),
+        "file" => directory(&settings.url).map(|_| ()),
+        other => Err(unknown(other)),
+    }
+}
+
+/// Opens the store of one destination. Stores of two destinations never see each other's ids. A
+/// store on disk is read whole: to be called where waiting for the disk does no harm.
 ///
 /// # Errors
 /// [`OpenError`], in a sentence for the operator.
@@ -103,18 +164,53 @@ pub fn open(
     destination: &str,
 ) -> Result<Arc<dyn DedupeStore>, OpenError> {
     settings.validate()?;
-    let scheme = settings
-        .url
-        .split_once(':')
-        .map_or(settings.url.as_str(), |(scheme, _)| scheme);
-    match scheme {
+    match scheme(&settings.url) {
         "memory" => Ok(Arc::new(MemoryStore::new(
             destination,
             MemoryLimits::of(settings),
         ))),
-        _ => Err(OpenError::UnknownScheme {
-            scheme: scheme.to_owned(),
-        }),
+        "file" => {
+            let directory = directory(&settings.url)?;
+            let limits = MemoryLimits::of(settings);
+            let store = EmbeddedStore::open(directory, destination, limits)?;
+            Ok(Arc::new(store))
+        }
+        other => Err(unknown(other)),
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once(':').map_or(url, |(scheme, _)| scheme)
+}
+
+fn unknown(scheme: &str) -> OpenError {
+    OpenError::UnknownScheme {
+        scheme: scheme.to_owned(),
+    }
+}
+
+/// The directory that a `file://` URL names, as it stands there (no percent-encoding).
+fn directory(url: &str) -> Result<&Path, OpenError> {
+    let directory = url.strip_prefix("file://").map(Path::new);
+    let absolute = directory.filter(|path| path.is_absolute());
+    absolute.ok_or_else(|| OpenError::NoDirectory {
+        url: url.to_owned(),
+    })
+}
+
+// === impl OpenError ===
+
+impl OpenError {
+    /// Whether the settings are at fault, and not the machine.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::UnknownScheme { .. }
+            | Self::NoDirectory { .. }
+            | Self::Destination { .. }
+            | Self::OutOfRange { .. } => true,
+            Self::InUse { .. } | Self::Version { .. } | Self::Files { .. } => false,
+        }
     }
 }
 

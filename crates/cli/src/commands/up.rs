@@ -46,11 +46,14 @@ fn ready(settings: &Settings, stack: &Stack, list: &mut Checklist<io::Stderr>) {
             ),
         );
     }
-    if settings.dedupe.url.starts_with("memory:") {
+    let url = &settings.dedupe.url;
+    if url.starts_with("memory:") {
         list.pass(
             "dedupe",
             "in memory: it forgets what was delivered when this process ends",
         );
+    } else {
+        list.pass("dedupe", redact::url(url));
     }
     let Some(gateway) = stack.addresses().gateway else {
         return;

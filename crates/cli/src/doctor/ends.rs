@@ -58,7 +58,7 @@ async fn examine_destination(
 }
 
 fn dedupe(settings: &Settings) -> Finding {
-    if let Err(error) = cloudsync_dedupe::open(&settings.dedupe, "doctor") {
+    if let Err(error) = cloudsync_dedupe::settings::check(&settings.dedupe) {
         return Finding::fail("dedupe", error);
     }
     match sizes::short_window(settings) {

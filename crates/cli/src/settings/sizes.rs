@@ -18,7 +18,9 @@ pub fn most_memory(settings: &Settings) -> u64 {
 
 /// Most bytes of the dedupe stores of all destinations in this process.
 fn dedupe_memory(settings: &Settings) -> u64 {
-    if !settings.dedupe.url.starts_with("memory:") {
+    let in_this_process = ["memory:", "file:"];
+    let url = &settings.dedupe.url;
+    if !in_this_process.iter().any(|it| url.starts_with(it)) {
         return 0;
     }
     let one = MemoryLimits::of(&settings.dedupe).most_bytes();

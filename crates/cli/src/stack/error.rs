@@ -122,7 +122,8 @@ impl StackError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::NoDestination { .. } | Self::NoUrl { .. } | Self::Dedupe { .. } => true,
+            Self::NoDestination { .. } | Self::NoUrl { .. } => true,
+            Self::Dedupe { source, .. } => source.is_usage(),
             Self::Gateway(error) => {
                 matches!(
                     error,

@@ -127,7 +127,7 @@ impl Stack {
             stack.start_gateway(settings, port)?;
         }
         for name in &roles.consumers {
-            stack.start_consumer(settings, name)?;
+            stack.start_consumer(settings, name).await?;
         }
         starting.ready();
         Ok(stack)

@@ -4,6 +4,7 @@ use super::error::{Ended, StackError, taken};
 use super::{Group, Stack};
 use crate::settings::Settings;
 use cloudsync_consumers::{ConsumerDeps, DestinationConsumer, DestinationSettings};
+use cloudsync_dedupe::DedupeStore;
 use cloudsync_devbroker::{Broker, BrokerConfig, BrokerError, Storage};
 use cloudsync_gateway::{BindError, Gateway, GatewayDeps, GatewayPort};
 use cloudsync_kafka::Producer;
@@ -95,18 +96,13 @@ impl Stack {
         Ok(())
     }
 
-    pub(super) fn start_consumer(
+    pub(super) async fn start_consumer(
         &mut self,
         settings: &Settings,
         name: &str,
     ) -> Result<(), StackError> {
         let destination = || name.to_owned();
-        let store = cloudsync_dedupe::open(&settings.dedupe, name).map_err(|source| {
-            StackError::Dedupe {
-                destination: destination(),
-                source,
-            }
-        })?;
+        let store = open_store(settings, name).await?;
         self.stores.insert(destination(), Arc::clone(&store));
         let deps = ConsumerDeps {
             name: destination(),
@@ -151,6 +147,23 @@ impl Stack {
             }
         }
     }
+}
+
+/// The dedupe store of the destination `name`. One on disk is read whole.
+async fn open_store(settings: &Settings, name: &str) -> Result<Arc<dyn DedupeStore>, StackError> {
+    let (dedupe, destination) = (settings.dedupe.clone(), name.to_owned());
+    let open = move || {
+        let opened = cloudsync_dedupe::open(&dedupe, &destination);
+        opened.map_err(|source| StackError::Dedupe {
+            destination,
+            source,
+        })
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
+    opened.unwrap_or_else(|_| {
+        let part = format!("the opening of the dedupe store of {name}");
+        Err(StackError::Ended(Ended { part, why: None }))
+    })
 }
 
 pub(super) fn check_destination<'a>(

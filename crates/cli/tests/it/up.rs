@@ -214,17 +214,21 @@ fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
     )
     .unwrap();
     let endpoint = format!("http://{gateway}");
-    let sent = run(&[
-        "send",
-        text(&file),
-        "--id-pointer",
-        "/id",
-        "--endpoint",
-        &endpoint,
-        "--output",
-        "json",
-    ]);
-    assert_eq!(code(&sent), 1, "one line is no record: {}", stderr(&sent));
+    let send = |endpoint: &str| {
+        let sent = run(&[
+            "send",
+            text(&file),
+            "--id-pointer",
+            "/id",
+            "--endpoint",
+            endpoint,
+            "--output",
+            "json",
+        ]);
+        assert_eq!(code(&sent), 1, "one line is no record: {}", stderr(&sent));
+        sent
+    };
+    let sent = send(&endpoint);
     let summary: serde_json::Value = serde_json::from_slice(&sent.stdout).unwrap();
     assert_eq!(
         (&summary["sent"], &summary["acked"]),
@@ -244,6 +248,10 @@ fn what_is_pasted_arrives_at_both_destinations_and_a_signal_ends_it() {
 
     // Begun again on the same directory, it is the same log, and nothing arrives twice.
     let mut up = Up::start(&data);
+    delivered(&data, 2, "\"n\":\"sent\"");
+    // What was delivered before is known: sent again it is in the log, and at no destination twice.
+    send(&format!("http://{}", up.address("✔ gateway")));
+    lag_is_zero(&up.address("✔ log"));
     delivered(&data, 2, "\"n\":\"sent\"");
     up.signal("TERM");
     assert_eq!(up.wait(), 0, "{}", up.said);

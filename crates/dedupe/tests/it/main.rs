@@ -6,7 +6,9 @@
     reason = "a test says so by failing"
 )]
 
+mod child;
 mod conformance;
+mod embedded;
 mod memory;
 mod model;
 mod settings;

@@ -136,7 +136,8 @@ async fn memory_stays_below_its_limit() {
             assert!(stats.bytes <= max_memory, "{stats:?}");
         }
         let stats = store.stats().await.unwrap();
-        assert!(stats.entries * 100 >= most * 95, "{stats:?}");
+        // A claim takes more room than the mark that comes of it.
+        assert!(stats.entries * 100 >= most * 85, "{stats:?}");
     }
 }
 

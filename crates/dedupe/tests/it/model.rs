@@ -1,16 +1,16 @@
 //! Random calls against a naive model: a list that is searched from its beginning.
 
+use crate::embedded::quick_directory;
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync_dedupe::{
-    Claim, DedupeStore, Lease, LogPosition, Lookup, MemoryStore, Subject, Token,
+    Claim, DedupeStore, EmbeddedStore, Lease, LogPosition, Lookup, MemoryStore, Subject, Token,
     memory::MemoryLimits,
 };
 use proptest::prelude::*;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 const WINDOW: u64 = 100;
 const LEASE: u64 = 30;
-const CAPACITY: usize = 6;
 
 #[derive(Clone, Debug)]
 enum Command {
@@ -22,6 +22,8 @@ enum Command {
     DeadLetter(Option<Token>, Vec<Subject>),
     Forget(Vec<Subject>),
     Pass(u64),
+    /// The process ends, and another one opens the store.
+    Reopen,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +51,7 @@ enum State {
 /// Marks stand in the order of their time; `entries` is small enough to search.
 #[derive(Default)]
 struct Model {
+    capacity: usize,
     now: u64,
     entries: Vec<(Id16, Fingerprint, State)>,
 }
@@ -73,12 +76,12 @@ impl Model {
     /// Puts the state in, as the newest, if there is or can be made room.
     fn put(&mut self, subject: &Subject, state: State) -> bool {
         let known = self.find(subject.id).is_some();
-        if !known && self.entries.len() == CAPACITY {
+        if !known && self.entries.len() == self.capacity {
             let now = self.now;
             self.entries.retain(
                 |(_, _, state)| !matches!(state, State::Held { until, .. } if *until <= now),
             );
-            if self.entries.len() == CAPACITY {
+            if self.entries.len() == self.capacity {
                 let marked = |(_, _, state): &(_, _, State)| matches!(state, State::Marked { .. });
                 let Some(oldest) = self.entries.iter().position(marked) else {
                     return false;
@@ -255,11 +258,16 @@ impl Model {
                 self.now += seconds;
                 Answer::Nothing
             }
+            Command::Reopen => {
+                self.entries
+                    .retain(|(_, _, state)| matches!(state, State::Marked { .. }));
+                Answer::Nothing
+            }
         }
     }
 }
 
-async fn run(store: &MemoryStore, command: &Command) -> Answer {
+async fn run(store: &dyn DedupeStore, command: &Command) -> Answer {
     let nothing = |result: Result<(), _>| result.map(|()| Answer::Nothing);
     let answer = match command {
         Command::Lookup(subjects) => store.lookup(subjects).await.map(Answer::Lookups),
@@ -273,6 +281,7 @@ async fn run(store: &MemoryStore, command: &Command) -> Answer {
             tokio::time::advance(Duration::from_secs(*seconds)).await;
             Ok(Answer::Nothing)
         }
+        Command::Reopen => panic!("whoever runs this has the store"),
     };
     answer.unwrap_or(Answer::Full)
 }
@@ -317,6 +326,25 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn clock() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
+fn limits(capacity: usize) -> MemoryLimits {
+    MemoryLimits {
+        max_entries: capacity as u64,
+        max_memory: None,
+        window: Duration::from_secs(WINDOW),
+        lease: Duration::from_secs(LEASE),
+        // When ended leases go is the store's business; here only when it is full.
+        cleanup_interval: Duration::from_secs(1_000_000),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -324,26 +352,54 @@ proptest! {
     fn the_memory_store_does_what_the_model_does(
         commands in prop::collection::vec(command(), 1..60)
     ) {
-        let clock = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .unwrap();
-        clock.block_on(async {
-            let store = MemoryStore::new("aws", MemoryLimits {
-                max_entries: CAPACITY as u64,
-                max_memory: None,
-                window: Duration::from_secs(WINDOW),
-                lease: Duration::from_secs(LEASE),
-                // When ended leases go is the store's business; here only when it is full.
-                cleanup_interval: Duration::from_secs(1_000_000),
-            });
-            let mut model = Model::default();
+        clock().block_on(async {
+            let capacity = 6;
+            let store = MemoryStore::new("aws", limits(capacity));
+            let mut model = Model { capacity, ..Model::default() };
             for (at, command) in commands.iter().enumerate() {
                 // The order of marks of one moment is the store's business.
                 tokio::time::advance(Duration::from_secs(1)).await;
                 model.now += 1;
                 let (found, expected) = (run(&store, command).await, model.run(command));
+                prop_assert_eq!(found, expected, "command {}: {:?}", at, command);
+            }
+            Ok(())
+        })?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Without a limit: what was dropped for a claim that ended with its process is there again.
+    #[test]
+    fn the_embedded_store_does_what_the_model_does_through_restarts(
+        commands in prop::collection::vec(
+            prop_oneof![9 => command(), 1 => Just(Command::Reopen)],
+            1..60
+        )
+    ) {
+        let directory = quick_directory();
+        clock().block_on(async {
+            let began = tokio::time::Instant::now();
+            let capacity = 1_000;
+            let open = || {
+                let wall = move || UNIX_EPOCH + Duration::from_secs(1 << 30) + began.elapsed();
+                let (path, limits) = (directory.path(), limits(capacity));
+                Some(EmbeddedStore::open_with_clock(path, "aws", limits, wall).unwrap())
+            };
+            let mut store = open();
+            let mut model = Model { capacity, ..Model::default() };
+            for (at, command) in commands.iter().enumerate() {
+                tokio::time::advance(Duration::from_secs(1)).await;
+                model.now += 1;
+                let expected = model.run(command);
+                if let Command::Reopen = command {
+                    drop(store.take());
+                    store = open();
+                    continue;
+                }
+                let found = run(store.as_ref().unwrap(), command).await;
                 prop_assert_eq!(found, expected, "command {}: {:?}", at, command);
             }
             Ok(())

@@ -36,8 +36,21 @@ fn what_cannot_be_opened_is_said_without_secrets() {
         "aws",
     )
     .unwrap_err();
-    let expected = r#"dedupe.url has the scheme "redis"; this build has memory:"#;
+    let expected = r#"dedupe.url has the scheme "redis"; this build has memory:, file:///dir"#;
     assert_eq!(error.to_string(), expected);
+    let url = "file://state".to_owned();
+    let error = open(
+        &DedupeSettings {
+            url,
+            ..DedupeSettings::default()
+        },
+        "aws",
+    )
+    .unwrap_err();
+    let expected =
+        "dedupe.url = file://state names no directory; it is file:///dir, from the root on";
+    assert_eq!(error.to_string(), expected);
+    assert!(error.is_usage());
     let lease = Duration::from_millis(900);
     let error = open(
         &DedupeSettings {

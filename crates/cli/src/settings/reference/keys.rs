@@ -195,7 +195,9 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "dedupe.url",
         Kind::Secret("memory:"),
-        "Where the store is. This build has memory: (forgotten when the process ends).",
+        "Where the store is. This build has file:///dir (on this machine's disk; one process a \
+         destination) and memory: (forgotten when the process ends). `up` and `demo`: a directory \
+         below the data directory.",
     ),
     key(
         "dedupe.shards",
@@ -235,13 +237,14 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "dedupe.max_entries",
         at_least("ids", 1),
-        "Most ids that the memory store of a destination knows; the oldest go first.",
+        "Most ids that a store in the process (file, memory) knows for a destination; the oldest \
+         go first.",
     ),
     key(
         "dedupe.max_memory",
         Kind::Size("256 MiB"),
-        "Most memory that the memory store of a destination takes, at least 64 KiB. Without it: \
-         what dedupe.max_entries needs.",
+        "Most memory that a store in the process takes for a destination, at least 64 KiB. Without \
+         it: what dedupe.max_entries needs.",
     ),
     key(
         "dedupe.on_unavailable",

@@ -1,0 +1,215 @@
+//! From an id to the place of its mark in the ring: 5 to 6 bytes an id.
+//!
+//! In: an id and the number of a place (24 bits). Out: that number again. Promises: exact, as long
+//! as whoever asks compares the whole id (the index keeps 8 bits of it, to ask seldom in vain); room
+//! for what [`Index::with_room_for`] was told.
+//!
+//! Buckets of a cache line: 15 places, and how many entries stand further on because this bucket
+//! was full when they came. So a look-up of an unknown id reads one line, and an entry is taken
+//! out without looking at its neighbours and without leaving a gravestone.
+
+use cloudsync::identity::Id16;
+
+/// Entries of a bucket; the first lane counts those that found no room.
+const ENTRIES: usize = LANES - 1;
+const LANES: usize = 16;
+/// Largest share of the entries that is used: more makes long ways.
+const FULL_PERCENT: usize = 85;
+/// How much it grows: more wastes memory, less costs time.
+const GROWTH_PERCENT: usize = 120;
+const NUMBER_BITS: u32 = 24;
+
+/// Numbers of places lie below this.
+pub(super) const NUMBERS: u32 = 1 << NUMBER_BITS;
+pub(super) const BUCKET_BYTES: usize = size_of::<Bucket>();
+
+type Bucket = [u32; LANES];
+
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    buckets: Vec<Bucket>,
+    used: usize,
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy)]
+struct At {
+    bucket: usize,
+    lane: usize,
+}
+
+// === impl Index ===
+
+impl Index {
+    pub(super) fn with_room_for(entries: usize) -> Self {
+        let buckets = (entries * 100).div_ceil(ENTRIES * FULL_PERCENT).max(1);
+        Self {
+            buckets: vec![[0; LANES]; buckets],
+            used: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.buckets.capacity() * BUCKET_BYTES
+    }
+
+    /// Entries that it has room for.
+    pub(super) fn room(&self) -> usize {
+        self.buckets.len() * ENTRIES * FULL_PERCENT / 100
+    }
+
+    /// Entries that the next larger one should have room for.
+    pub(super) fn next_room(&self) -> usize {
+        self.room().max(ENTRIES / 2) * GROWTH_PERCENT / 100
+    }
+
+    /// The number under which `is_it` knows this very id.
+    pub(super) fn find(&self, id: &Id16, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let at = self.at(id, is_it)?;
+        Some(self.buckets[at.bucket][at.lane] & (NUMBERS - 1))
+    }
+
+    /// To be called for an id that is not in it, while there is room.
+    pub(super) fn insert(&mut self, id: &Id16, number: u32) {
+        let mut at = self.home(id);
+        loop {
+            let bucket = &mut self.buckets[at];
+            if let Some(lane) = (1..LANES).find(|lane| bucket[*lane] == 0) {
+                bucket[lane] = tag(id) | number;
+                self.used += 1;
+                return;
+            }
+            bucket[0] += 1;
+            at = self.behind(at);
+        }
+    }
+
+    /// Lets the id, which is in it under `number`, stand for `by`.
+    pub(super) fn replace(&mut self, id: &Id16, number: u32, by: u32) {
+        if let Some(at) = self.at(id, |it| it == number) {
+            self.buckets[at.bucket][at.lane] = tag(id) | by;
+        }
+    }
+
+    /// Takes the id out that is in it under `number`.
+    pub(super) fn remove(&mut self, id: &Id16, number: u32) {
+        let Some(found) = self.at(id, |it| it == number) else {
+            return;
+        };
+        let mut at = self.home(id);
+        while at != found.bucket {
+            self.buckets[at][0] -= 1;
+            at = self.behind(at);
+        }
+        self.buckets[at][found.lane] = 0;
+        self.used -= 1;
+    }
+
+    fn at(&self, id: &Id16, is_it: impl Fn(u32) -> bool) -> Option<At> {
+        let tag = tag(id);
+        let mut at = self.home(id);
+        for _ in 0..self.buckets.len() {
+            let bucket = &self.buckets[at];
+            // Without a branch for each lane, so that the compiler compares several at once.
+            let mut hits = 0_u32;
+            for (lane, entry) in bucket.iter().enumerate() {
+                hits |= u32::from(entry & !(NUMBERS - 1) == tag) << lane;
+            }
+            hits &= !1;
+            while hits != 0 {
+                let lane = hits.trailing_zeros() as usize;
+                if is_it(bucket[lane] & (NUMBERS - 1)) {
+                    return Some(At { bucket: at, lane });
+                }
+                hits &= hits - 1;
+            }
+            if bucket[0] == 0 {
+                return None;
+            }
+            at = self.behind(at);
+        }
+        None
+    }
+
+    fn home(&self, id: &Id16) -> usize {
+        let [a, b, c, d, e, f, g, h, ..] = id.0;
+        let hash = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        // Ids are hashes: the upper half of the product is as evenly spread as they are.
+        let home = (u128::from(hash) * self.buckets.len() as u128) >> 64;
+        usize::try_from(home).unwrap_or_default()
+    }
+
+    fn behind(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() {
+            0
+        } else {
+            bucket + 1
+        }
+    }
+}
+
+/// Eight bits of the id that do not decide its bucket, above the number; never 0, so that an entry
+/// is never 0.
+fn tag(id: &Id16) -> u32 {
+    u32::from(id.0[8].max(1)) << NUMBER_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    /// Few ids, of which many share bucket and tag.
+    fn id_of(n: u8) -> Id16 {
+        let mut bytes = [0; 16];
+        bytes[7] = n % 4 * 64;
+        bytes[8] = n % 3;
+        bytes[15] = n;
+        Id16(bytes)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn it_knows_what_a_map_knows(
+            steps in prop::collection::vec((any::<u8>(), 0..NUMBERS, 0..3_u8), 0..600)
+        ) {
+            let mut index = Index::with_room_for(256);
+            let mut map: HashMap<u8, u32> = HashMap::new();
+            for (n, number, step) in steps {
+                // Numbers are places: no two ids have the same.
+                let number = number & !0xff | u32::from(n);
+                let id = id_of(n);
+                match (step, map.get(&n).copied()) {
+                    (0, Some(old)) => {
+                        index.remove(&id, old);
+                        map.remove(&n);
+                    }
+                    (_, Some(old)) => {
+                        index.replace(&id, old, number);
+                        map.insert(n, number);
+                    }
+                    (_, None) => {
+                        index.insert(&id, number);
+                        map.insert(n, number);
+                    }
+                }
+                prop_assert_eq!(index.len(), map.len());
+                for n in 0..=255 {
+                    let is_it = |number: u32| number & 0xff == u32::from(n);
+                    prop_assert_eq!(index.find(&id_of(n), is_it), map.get(&n).copied());
+                }
+            }
+            let overflown: u32 = index.buckets.iter().map(|bucket| bucket[0]).sum();
+            if map.is_empty() {
+                prop_assert_eq!(overflown, 0);
+            }
+        }
+    }
+}
