@@ -1,7 +1,8 @@
 //! The dedupe store: one trait with laws, and its stores.
 //!
 //! [`claim`] what is asked and answered, [`store`] the trait and its laws, [`settings`] which
-//! store is opened and with which limits, [`memory`] the store that lives in one process.
+//! store is opened and with which limits, [`memory`] the store that lives in one process; the
+//! module `redis` has the ones that replicas share.
 
 // 1. what is asked and answered
 pub mod claim;
@@ -13,8 +14,9 @@ pub mod units;
 
 // 3. the stores
 pub mod memory;
+mod redis;
 
 pub use claim::{Claim, Lease, LogPosition, Lookup, Subject, Token, shard_of};
 pub use memory::MemoryStore;
 pub use settings::{DedupeSettings, OnUnavailable, OpenError, open};
-pub use store::{DedupeStore, Stats, StoreError};
+pub use store::{DedupeStore, Health, Stats, StoreError};

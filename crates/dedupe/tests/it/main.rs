@@ -9,4 +9,5 @@
 mod conformance;
 mod memory;
 mod model;
+mod redis;
 mod settings;

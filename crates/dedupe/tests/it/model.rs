@@ -2,10 +2,11 @@
 
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync_dedupe::{
-    Claim, DedupeStore, Lease, LogPosition, Lookup, MemoryStore, Subject, Token,
-    memory::MemoryLimits,
+    Claim, DedupeSettings, DedupeStore, Lease, LogPosition, Lookup, MemoryStore, Subject, Token,
+    memory::MemoryLimits, open,
 };
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use std::time::Duration;
 
 const WINDOW: u64 = 100;
@@ -47,13 +48,21 @@ enum State {
 }
 
 /// Marks stand in the order of their time; `entries` is small enough to search.
-#[derive(Default)]
 struct Model {
     now: u64,
+    capacity: usize,
     entries: Vec<(Id16, Fingerprint, State)>,
 }
 
 impl Model {
+    fn of(capacity: usize) -> Self {
+        Self {
+            now: 0,
+            capacity,
+            entries: Vec::new(),
+        }
+    }
+
     fn find(&self, id: Id16) -> Option<(Fingerprint, State)> {
         let found = self.entries.iter().find(|(other, ..)| *other == id);
         found.map(|(_, fingerprint, state)| (*fingerprint, *state))
@@ -73,12 +82,12 @@ impl Model {
     /// Puts the state in, as the newest, if there is or can be made room.
     fn put(&mut self, subject: &Subject, state: State) -> bool {
         let known = self.find(subject.id).is_some();
-        if !known && self.entries.len() == CAPACITY {
+        if !known && self.entries.len() == self.capacity {
             let now = self.now;
             self.entries.retain(
                 |(_, _, state)| !matches!(state, State::Held { until, .. } if *until <= now),
             );
-            if self.entries.len() == CAPACITY {
+            if self.entries.len() == self.capacity {
                 let marked = |(_, _, state): &(_, _, State)| matches!(state, State::Marked { .. });
                 let Some(oldest) = self.entries.iter().position(marked) else {
                     return false;
@@ -259,7 +268,7 @@ impl Model {
     }
 }
 
-async fn run(store: &MemoryStore, command: &Command) -> Answer {
+async fn run(store: &dyn DedupeStore, command: &Command) -> Answer {
     let nothing = |result: Result<(), _>| result.map(|()| Answer::Nothing);
     let answer = match command {
         Command::Lookup(subjects) => store.lookup(subjects).await.map(Answer::Lookups),
@@ -317,6 +326,55 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// Random calls against the store of `settings`, whose clock nobody moves: no lease ends and no
+/// mark. Each case is a destination of its own.
+pub(crate) fn untimed(settings: &DedupeSettings) {
+    let settings = DedupeSettings {
+        window: Duration::from_secs(100 * LEASE),
+        lease: Duration::from_secs(LEASE),
+        ..settings.clone()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let command = command().prop_filter("time", |command| !matches!(command, Command::Pass(_)));
+    let commands = prop::collection::vec(command, 1..40);
+    let case = std::cell::Cell::new(0);
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(100)
+    };
+    let run = TestRunner::new(config).run(&commands, |commands| {
+        case.set(case.get() + 1);
+        let store = open(&settings, &format!("case-{}", case.get())).unwrap();
+        runtime.block_on(async {
+            let mut model = Model::of(usize::MAX);
+            for (at, command) in commands.iter().enumerate() {
+                let (found, expected) = (run(&*store, command).await, model.run(command));
+                let (found, expected) = (found.rounded(), expected.rounded());
+                prop_assert_eq!(found, expected, "command {}: {:?}", at, command);
+            }
+            Ok(())
+        })
+    });
+    run.unwrap();
+}
+
+impl Answer {
+    /// Without how long a lease still runs.
+    fn rounded(mut self) -> Self {
+        if let Self::Claims(claims) = &mut self {
+            for claim in claims {
+                if let Claim::Busy { remaining } = claim {
+                    *remaining = Duration::ZERO;
+                }
+            }
+        }
+        self
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -338,7 +396,7 @@ proptest! {
                 // When ended leases go is the store's business; here only when it is full.
                 cleanup_interval: Duration::from_secs(1_000_000),
             });
-            let mut model = Model::default();
+            let mut model = Model::of(CAPACITY);
             for (at, command) in commands.iter().enumerate() {
                 // The order of marks of one moment is the store's business.
                 tokio::time::advance(Duration::from_secs(1)).await;
