@@ -52,6 +52,8 @@ fn without_secrets(mut settings: Settings) -> Settings {
     let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
     settings.kafka.librdkafka = properties.collect();
     settings.dedupe.url = redact::url(&settings.dedupe.url);
+    let password = settings.dedupe.redis_password.as_mut();
+    password.map(|password| redact::HIDDEN.clone_into(password));
     for destination in settings.destinations.values_mut() {
         destination.url = redact::url(&destination.url);
     }
