@@ -75,8 +75,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        drop(self.0.kill());
+        drop(self.0.wait());
     }
 }
 
@@ -104,6 +104,13 @@ fn subjects(from: u64, count: u64) -> Vec<Subject> {
 enum What {
     ClaimComplete,
     LookupComplete,
+}
+
+#[derive(Clone, Copy)]
+struct Case {
+    layout: Layout,
+    what: What,
+    batch: usize,
 }
 
 /// Runs `batches` through the store, several at once.
@@ -138,82 +145,86 @@ async fn through_pipeline(connection: &MultiplexedConnection, batches: &[[Pipeli
 
 /// The commands that the store would send, made beforehand.
 fn raw(layout: Layout, what: What, batch: &[Subject], generation: u64) -> [Pipeline; 2] {
-    let (mut first, mut second) = (Pipeline::new(), Pipeline::new());
-    let key = |g: u64| format!("cs1:{{raw.aws.3}}:{g}");
-    let id = |s: &Subject| format!("cs1:{{raw.aws.3}}:{:032x}", u128::from_be_bytes(s.id.0));
-    match (layout, what) {
-        (Layout::Buckets, What::ClaimComplete) => {
-            for part in batch.chunks(256) {
-                let mut call = Cmd::new();
-                call.arg("EVALSHA")
-                    .arg(Script::new(CLAIM).get_hash())
-                    .arg(4);
-                (0..4).for_each(|n| {
-                    call.arg(key(generation - 2 + n));
-                });
-                call.arg(generation)
-                    .arg(3_600_000)
-                    .arg(b"12345678".as_slice())
-                    .arg(30_000);
-                call.arg(part.iter().flat_map(|s| s.id.0).collect::<Vec<u8>>());
-                let prints = part.iter().flat_map(|s| s.fingerprint.0.to_be_bytes());
-                call.arg(prints.collect::<Vec<u8>>()).arg(part.len());
-                first.add_command(call);
-            }
-        }
-        (Layout::Buckets, What::LookupComplete) => {
-            for part in batch.chunks(256) {
-                first.add_command(redis::cmd("TIME"));
-                for g in [generation, generation - 1] {
-                    let mut get = redis::cmd("HMGET");
-                    get.arg(key(g));
-                    part.iter().for_each(|s| {
-                        get.arg(s.id.0.as_slice());
-                    });
-                    first.add_command(get);
+    let (mut ask, mut mark) = (Pipeline::new(), Pipeline::new());
+    match layout {
+        Layout::Buckets => batch.chunks(256).for_each(|part| {
+            match what {
+                What::ClaimComplete => drop(ask.add_command(claim(part, generation))),
+                What::LookupComplete => {
+                    ask.add_command(redis::cmd("TIME"));
+                    ask.add_command(get(part, "HMGET", Some(generation)));
+                    ask.add_command(get(part, "HMGET", Some(generation - 1)));
                 }
             }
-        }
-        (Layout::Keys, What::ClaimComplete) => batch.iter().for_each(|s| {
-            let mut set = redis::cmd("SET");
-            set.arg(id(s))
-                .arg("locked token=0011223344556677 fp=0011223344556677");
-            set.arg("NX").arg("GET").arg("PX").arg(30_000);
-            first.add_command(set);
+            let mut set = redis::cmd("HSET");
+            set.arg(bucket(generation));
+            part.iter().for_each(|s| {
+                let value = b"D12345678p1234".as_slice();
+                set.arg(s.id.0.as_slice()).arg(value);
+            });
+            let mut expire = redis::cmd("PEXPIRE");
+            expire.arg(bucket(generation)).arg(7_800_000).arg("NX");
+            mark.add_command(set).add_command(expire);
+            mark.add_command(redis::cmd("TIME"));
         }),
-        (Layout::Keys, What::LookupComplete) => {
-            for part in batch.chunks(256) {
-                let mut get = redis::cmd("MGET");
-                part.iter().for_each(|s| {
-                    get.arg(id(s));
-                });
-                first.add_command(get);
+        Layout::Keys => {
+            if what == What::LookupComplete {
+                let parts = batch.chunks(256);
+                parts.for_each(|part| drop(ask.add_command(get(part, "MGET", None))));
+            }
+            for subject in batch {
+                if what == What::ClaimComplete {
+                    let mut set = redis::cmd("SET");
+                    set.arg(key(subject))
+                        .arg("locked token=0011223344556677 fp=0011223344556677");
+                    set.arg("NX").arg("GET").arg("PX").arg(30_000);
+                    ask.add_command(set);
+                }
+                let mut set = redis::cmd("SET");
+                set.arg(key(subject))
+                    .arg("done fp=0011223344556677 at=3/1000000000");
+                set.arg("PX").arg(3_600_000);
+                mark.add_command(set);
             }
         }
     }
-    match layout {
-        Layout::Buckets => {
-            for part in batch.chunks(256) {
-                let mut set = redis::cmd("HSET");
-                set.arg(key(generation));
-                part.iter().for_each(|s| {
-                    set.arg(s.id.0.as_slice()).arg(b"D12345678p1234".as_slice());
-                });
-                let mut expire = redis::cmd("PEXPIRE");
-                expire.arg(key(generation)).arg(7_800_000).arg("NX");
-                second.add_command(set).add_command(expire);
-                second.add_command(redis::cmd("TIME"));
-            }
+    [ask, mark]
+}
+
+fn bucket(generation: u64) -> String {
+    format!("cs1:{{raw.aws.3}}:{generation}")
+}
+
+fn key(subject: &Subject) -> String {
+    let id = u128::from_be_bytes(subject.id.0);
+    format!("cs1:{{raw.aws.3}}:{id:032x}")
+}
+
+fn claim(part: &[Subject], generation: u64) -> Cmd {
+    let mut call = redis::cmd("EVALSHA");
+    call.arg(Script::new(CLAIM).get_hash()).arg(4);
+    (generation - 2..generation + 2).for_each(|g| {
+        call.arg(bucket(g));
+    });
+    call.arg(generation).arg(3_600_000);
+    call.arg(b"12345678".as_slice()).arg(30_000);
+    call.arg(part.iter().flat_map(|s| s.id.0).collect::<Vec<u8>>());
+    let prints = part.iter().flat_map(|s| s.fingerprint.0.to_be_bytes());
+    call.arg(prints.collect::<Vec<u8>>()).arg(part.len());
+    call
+}
+
+/// Of the hash of a generation, or of keys.
+fn get(part: &[Subject], name: &str, generation: Option<u64>) -> Cmd {
+    let mut get = redis::cmd(name);
+    match generation {
+        Some(generation) => {
+            get.arg(bucket(generation));
+            part.iter().for_each(|s| drop(get.arg(s.id.0.as_slice())));
         }
-        Layout::Keys => batch.iter().for_each(|s| {
-            let mut set = redis::cmd("SET");
-            set.arg(id(s))
-                .arg("done fp=0011223344556677 at=3/1000000000");
-            set.arg("PX").arg(3_600_000);
-            second.add_command(set);
-        }),
+        None => part.iter().for_each(|s| drop(get.arg(key(s)))),
     }
-    [first, second]
+    get
 }
 
 /// Prints what the work cost for each of `ids`.
@@ -231,24 +242,68 @@ async fn measure(server: &Server, name: &str, ids: usize, work: impl Future<Outp
     );
 }
 
+/// One row of the table and the raw one below it.
+async fn row(server: &Server, raw_link: &MultiplexedConnection, case: Case, most: u64) {
+    let Case {
+        layout,
+        what,
+        batch,
+    } = case;
+    let ids = if batch == 1 { most / 8 } else { most };
+    let all = subjects(0, ids);
+    let batches: Vec<&[Subject]> = all.chunks(batch).collect();
+    let settings = DedupeSettings {
+        url: format!("redis://127.0.0.1:{}", server.1),
+        layout,
+        namespace: "bench".to_owned(),
+        redis_response_timeout: Duration::from_secs(60),
+        ..DedupeSettings::default()
+    };
+    let store = open(&settings, "aws").unwrap();
+    store.ready().await.unwrap();
+    let kind = match (layout, what) {
+        (Layout::Buckets, What::ClaimComplete) => "buckets claim+complete",
+        (Layout::Buckets, What::LookupComplete) => "buckets lookup+complete",
+        (Layout::Keys, What::ClaimComplete) => "keys claim+complete",
+        (Layout::Keys, What::LookupComplete) => "keys lookup+complete",
+    };
+    let memory = server.info("used_memory");
+    let work = through_store(&store, what, &batches);
+    measure(server, &format!("{kind}, {batch} a call"), all.len(), work).await;
+    let each = (server.info("used_memory") - memory) / all.len() as f64;
+    if batch == 512 {
+        println!("{:<44} {each:>8.0} B", format!("{kind}, memory per id"));
+    }
+    let flush = || {
+        redis::cmd("FLUSHALL")
+            .exec(&mut server.connection())
+            .unwrap()
+    };
+    flush();
+    let time: (u64, u64) = redis::cmd("TIME").query(&mut server.connection()).unwrap();
+    let generation = time.0 / 3_600;
+    let raw = batches
+        .iter()
+        .map(|batch| raw(layout, what, batch, generation));
+    let raw: Vec<[Pipeline; 2]> = raw.collect();
+    let work = through_pipeline(raw_link, &raw);
+    measure(server, "  the same commands, raw", all.len(), work).await;
+    flush();
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let most: u64 = std::env::args()
-        .find_map(|word| word.parse().ok())
-        .unwrap_or(128_000);
+    let most = std::env::args().find_map(|word| word.parse().ok());
+    let most = most.unwrap_or(128_000);
     let server = Server::start();
     let url = format!("redis://127.0.0.1:{}", server.1);
-    let client = redis::Client::open(url.as_str()).unwrap();
+    let client = redis::Client::open(url).unwrap();
     let config = redis::AsyncConnectionConfig::new().set_response_timeout(None);
-    let connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .unwrap();
+    let link = client.get_multiplexed_async_connection_with_config(&config);
+    let link = link.await.unwrap();
     let mut load = redis::cmd("SCRIPT");
-    load.arg("LOAD")
-        .arg(CLAIM)
-        .exec(&mut server.connection())
-        .unwrap();
+    load.arg("LOAD").arg(CLAIM);
+    load.exec(&mut server.connection()).unwrap();
     println!(
         "{:<44} {:>8} {:>8} {:>10}",
         "CPU per id, µs", "Redis", "client", "ids/s"
@@ -256,45 +311,12 @@ async fn main() {
     for layout in [Layout::Buckets, Layout::Keys] {
         for what in [What::ClaimComplete, What::LookupComplete] {
             for batch in BATCHES {
-                let ids = if batch == 1 { most / 8 } else { most };
-                let all = subjects(0, ids);
-                let batches: Vec<&[Subject]> = all.chunks(batch).collect();
-                let settings = DedupeSettings {
-                    url: url.clone(),
+                let case = Case {
                     layout,
-                    namespace: "bench".to_owned(),
-                    redis_response_timeout: Duration::from_secs(60),
-                    ..DedupeSettings::default()
+                    what,
+                    batch,
                 };
-                let store = open(&settings, "aws").unwrap();
-                store.ready().await.unwrap();
-                let kind = match (layout, what) {
-                    (Layout::Buckets, What::ClaimComplete) => "buckets claim+complete",
-                    (Layout::Buckets, What::LookupComplete) => "buckets lookup+complete",
-                    (Layout::Keys, What::ClaimComplete) => "keys claim+complete",
-                    (Layout::Keys, What::LookupComplete) => "keys lookup+complete",
-                };
-                let memory = server.info("used_memory");
-                let work = through_store(&store, what, &batches);
-                measure(&server, &format!("{kind}, {batch} a call"), all.len(), work).await;
-                let each = (server.info("used_memory") - memory) / all.len() as f64;
-                if batch == 512 {
-                    println!("{:<44} {each:>8.0} B", format!("{kind}, memory per id"));
-                }
-                redis::cmd("FLUSHALL")
-                    .exec(&mut server.connection())
-                    .unwrap();
-                let time: (u64, u64) = redis::cmd("TIME").query(&mut server.connection()).unwrap();
-                let generation = time.0 / 3_600;
-                let raw: Vec<[Pipeline; 2]> = batches
-                    .iter()
-                    .map(|batch| raw(layout, what, batch, generation))
-                    .collect();
-                let work = through_pipeline(&connection, &raw);
-                measure(&server, "  the same commands, raw", all.len(), work).await;
-                redis::cmd("FLUSHALL")
-                    .exec(&mut server.connection())
-                    .unwrap();
+                row(&server, &link, case, most).await;
             }
         }
     }

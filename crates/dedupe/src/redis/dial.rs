@@ -4,7 +4,7 @@
 //! every wait for a connection or an answer has an end that the settings decide (the client's own
 //! default for answers is half a second); TLS uses aws-lc-rs whatever else the process links.
 
-use super::fault::{Fault, Kind, names_rights};
+use super::fault::{Fault, Kind, names_trust};
 use super::link::Link;
 use super::url::{Node, Shape, Target};
 use crate::settings::{DedupeSettings, OpenError};
@@ -44,7 +44,7 @@ impl Dialer {
     pub(super) fn new(target: Target, settings: &DedupeSettings) -> Result<Self, OpenError> {
         if target.tls && rustls::crypto::CryptoProvider::get_default().is_none() {
             // Another thread may have been first; then that one holds.
-            let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+            drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         }
         let dialer = Self {
             certificates: certificates(settings)?,
@@ -129,7 +129,7 @@ impl Dialer {
                 let info = found.map_err(late)?.map_err(|error| {
                     // The client calls it a fault of the configuration when no Sentinel answers.
                     let text = error.to_string();
-                    let refused = names_rights(&text);
+                    let refused = names_trust(&text);
                     let kind = if refused { Kind::Refused } else { Kind::Unable };
                     Fault::new(kind, format!("no master {master:?}: {text}"))
                 })?;

@@ -6,7 +6,6 @@
 
 use crate::store::StoreError;
 use redis::{ErrorKind, RedisError, Value};
-use std::error::Error;
 
 /// Why a call got no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,12 +99,10 @@ impl From<RedisError> for Fault {
         }
         let kind = match error.kind() {
             ErrorKind::Io if error.is_timeout() => Kind::Late,
-            ErrorKind::Io if is_distrust(&error) => Kind::Refused,
             ErrorKind::AuthenticationFailed
             | ErrorKind::InvalidClientConfig
             | ErrorKind::RESP3NotSupported => Kind::Refused,
-            // Where one of several servers said so, the client wraps it.
-            _ if names_rights(&error.to_string()) => Kind::Refused,
+            _ if names_trust(&error.to_string()) => Kind::Refused,
             _ => Kind::Lost,
         };
         let reason = match kind {
@@ -120,28 +117,17 @@ impl From<RedisError> for Fault {
     }
 }
 
-/// Whether `text` is about a password or rights.
-pub(super) fn names_rights(text: &str) -> bool {
-    let words = ["AuthenticationFailed", "WRONGPASS", "NOAUTH", "NOPERM"];
+/// Whether `text` is about a password, rights or a certificate. By its words, since the client
+/// wraps what one of several servers said, and what TLS says, in an error of another kind.
+pub(super) fn names_trust(text: &str) -> bool {
+    let words = [
+        "AuthenticationFailed",
+        "WRONGPASS",
+        "NOAUTH",
+        "NOPERM",
+        "ertificate",
+    ];
     words.iter().any(|word| text.contains(word))
-}
-
-/// Whether TLS did not come about because one side does not trust the other.
-fn is_distrust(error: &RedisError) -> bool {
-    let mut source: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if error.downcast_ref::<rustls::Error>().is_some() {
-            return true;
-        }
-        let inner = error.downcast_ref::<std::io::Error>();
-        if let Some(inner) = inner.and_then(std::io::Error::get_ref) {
-            if inner.downcast_ref::<rustls::Error>().is_some() {
-                return true;
-            }
-        }
-        source = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Held {
     /// for reading them. No answer is an error of the server.
     pub(super) async fn send<Kept>(
         &self,
-        make: impl Fn(&Connected, Scripts) -> (Vec<Request>, Kept) + Send,
+        make: impl Fn(&Connected, Scripts) -> (Vec<Request>, Kept) + Send + Sync,
     ) -> Result<(Vec<Vec<Value>>, Kept), StoreError>
     where
         Kept: Send,
@@ -108,9 +108,9 @@ impl Held {
         }
     }
 
-    async fn attempt<Kept>(
+    async fn attempt<Kept: Send>(
         &self,
-        make: &(impl Fn(&Connected, Scripts) -> (Vec<Request>, Kept) + Send),
+        make: &(impl Fn(&Connected, Scripts) -> (Vec<Request>, Kept) + Send + Sync),
         scripts: Scripts,
     ) -> Result<(Vec<Vec<Value>>, Kept), Fault> {
         let connected = self.connected().await?;

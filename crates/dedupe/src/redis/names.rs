@@ -13,7 +13,6 @@
 //! ```
 
 use cloudsync::identity::Id16;
-use std::fmt::Write as _;
 
 /// The version of the format, in front of every key but the meta.
 const FORMAT: &str = "cs1";
@@ -93,16 +92,16 @@ impl Names {
         // Room for what follows: at most `:` and 32 digits.
         let mut key = String::with_capacity(self.stem.len() + 48);
         key.push_str(&self.stem);
-        let _ = write!(key, "{shard}}}");
+        key.push_str(&format!("{shard}}}"));
         key
     }
 
     /// The hash of a generation, or its part `part` of `parts`.
     pub(super) fn bucket(&self, shard: u32, generation: u64, part: u8, parts: u16) -> String {
         let mut key = self.shard(shard);
-        let _ = write!(key, ":{generation}");
+        key.push_str(&format!(":{generation}"));
         if parts > 1 {
-            let _ = write!(key, ":{part}");
+            key.push_str(&format!(":{part}"));
         }
         key
     }
@@ -110,7 +109,7 @@ impl Names {
     /// The key of one id.
     pub(super) fn id(&self, shard: u32, id: Id16) -> String {
         let mut key = self.shard(shard);
-        let _ = write!(key, ":{:032x}", u128::from_be_bytes(id.0));
+        key.push_str(&format!(":{:032x}", u128::from_be_bytes(id.0)));
         key
     }
 

@@ -134,10 +134,11 @@ mod tests {
                 let mut rest = part.places.as_slice();
                 for group in &part.groups {
                     let (of_group, after) = rest.split_at(group.len);
-                    prop_assert!(of_group.iter().all(|place| {
+                    let fits = of_group.iter().all(|place| {
                         let subject = &subjects[*place];
                         subject.shard == part.shard && sub_of(subject.id, parts) == group.sub
-                    }));
+                    });
+                    prop_assert!(fits);
                     rest = after;
                 }
                 prop_assert!(rest.is_empty());

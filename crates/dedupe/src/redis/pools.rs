@@ -53,7 +53,7 @@ impl Pools {
         &self,
         link: &Link,
         slot: u16,
-        info: impl Fn(&Node) -> Result<ConnectionInfo, redis::RedisError>,
+        info: impl Fn(&Node) -> Result<ConnectionInfo, redis::RedisError> + Send + Sync,
     ) -> Result<Connection, Fault> {
         let info = match &self.master {
             Some(master) => master.clone(),

@@ -41,8 +41,9 @@ impl Real {
             ""
         };
         let mut settings = settings(url, layout);
-        settings.lease = Duration::from_secs(2);
-        settings.window = Duration::from_secs(2);
+        settings.lease = Duration::from_secs(3);
+        // Longer, so that an ended lease is still known of.
+        settings.window = Duration::from_secs(5);
         Self { shape, settings }
     }
 }
@@ -72,7 +73,7 @@ impl World for Real {
     }
 
     fn moment(&self) -> Duration {
-        Duration::from_millis(300)
+        Duration::from_millis(450)
     }
 
     fn tells_ended_leases(&self) -> bool {

@@ -74,7 +74,7 @@ async fn the_documented_rights_suffice_for_every_call() {
             let mut rights = documented(layout, &settings.namespace);
             let password = rights.iter_mut().find(|word| word.starts_with('>'));
             *password.unwrap() = ">p@ss:word/1".to_owned();
-            for server in &deployment.servers {
+            for server in deployment.data() {
                 add_user(server, &name, &rights);
             }
             let store = open(&user(settings, &name, "p@ss:word/1"), "aws").unwrap();

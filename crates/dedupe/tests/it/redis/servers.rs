@@ -5,10 +5,10 @@
 
 use redis::{Client, Connection};
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -120,6 +120,7 @@ impl Server {
             .args(&self.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut line = String::new();
@@ -154,14 +155,6 @@ impl Server {
         }
     }
 
-    pub(crate) fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    pub(crate) fn log(&self) -> File {
-        File::open(self.dir.join("log")).unwrap()
-    }
-
     /// A connection of the test's own.
     pub(crate) fn connection(&self) -> Connection {
         self.connection_as("")
@@ -189,6 +182,7 @@ impl Server {
         match answer.unwrap() {
             redis::Value::BulkString(text) => String::from_utf8_lossy(&text).into_owned(),
             redis::Value::SimpleString(text) => text,
+            redis::Value::Okay => "OK".to_owned(),
             other => format!("{other:?}"),
         }
     }
@@ -290,6 +284,13 @@ impl Deployment {
             write!(url, "{comma}127.0.0.1:{}", server.port).unwrap();
         }
         Self { servers, url }
+    }
+
+    /// The servers that hold data.
+    pub(crate) fn data(&self) -> impl Iterator<Item = &Server> {
+        let sentinels = self.url.contains("+sentinel");
+        let data = if sentinels { 2 } else { self.servers.len() };
+        self.servers.iter().take(data)
     }
 
     /// The servers of one kind that all tests share, each in a namespace of its own.
