@@ -7,7 +7,7 @@ use crate::model;
 use cloudsync_dedupe::settings::Layout;
 use cloudsync_dedupe::{Claim, DedupeSettings, Lookup, Subject, Token, open};
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 const LAYOUTS: [Layout; 2] = [Layout::Buckets, Layout::Keys];
@@ -261,4 +261,48 @@ fn both_layouts_do_what_the_model_does() {
         let settings = settings(&Deployment::shared(Shape::Standalone).url, layout);
         model::untimed(&settings);
     }
+}
+
+/// The server stands still from before the end of a generation until after it, so what was sent
+/// in one is carried out in the next.
+#[tokio::test]
+async fn a_mark_lies_in_the_generation_in_which_it_was_set() {
+    const WINDOW: u64 = 2_000;
+    if !at_hand() {
+        return;
+    }
+    let deployment = Deployment::standalone();
+    let server = &deployment.servers[0];
+    let settings = DedupeSettings {
+        window: Duration::from_millis(WINDOW),
+        lease: Duration::from_secs(1),
+        ..settings(&deployment.url, Layout::Buckets)
+    };
+    let store = open(&settings, "aws").unwrap();
+    store.complete(&[subject(1)]).await.unwrap();
+    // The server's clock is this machine's.
+    let now = || {
+        let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        u64::try_from(since.as_millis()).unwrap()
+    };
+    let pass_until = async |time: u64| {
+        while now() < time {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let ends = (now() / WINDOW + 2) * WINDOW;
+    pass_until(ends - 500).await;
+    server.signal("STOP");
+    let set_off = async {
+        pass_until(ends + 50).await;
+        server.signal("CONT");
+    };
+    let marks = [subject(2)];
+    let (marked, ()) = tokio::join!(store.complete(&marks), set_off);
+    marked.unwrap();
+    let hash = format!("cs1:{{{}.aws.3}}:{}", settings.namespace, ends / WINDOW);
+    let mut there = redis::cmd("HEXISTS");
+    there.arg(hash).arg(subject(2).id.0.as_slice());
+    assert!(there.query::<bool>(&mut server.connection()).unwrap());
+    assert!(is_done(&store.lookup(&[subject(2)]).await.unwrap()[0]));
 }
