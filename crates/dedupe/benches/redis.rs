@@ -149,7 +149,9 @@ fn raw(layout: Layout, what: What, batch: &[Subject], generation: u64) -> [Pipel
     match layout {
         Layout::Buckets => batch.chunks(256).for_each(|part| {
             match what {
-                What::ClaimComplete => drop(ask.add_command(claim(part, generation))),
+                What::ClaimComplete => {
+                    ask.add_command(claim(part, generation));
+                }
                 What::LookupComplete => {
                     ask.add_command(redis::cmd("TIME"));
                     ask.add_command(get(part, "HMGET", Some(generation)));
@@ -169,8 +171,9 @@ fn raw(layout: Layout, what: What, batch: &[Subject], generation: u64) -> [Pipel
         }),
         Layout::Keys => {
             if what == What::LookupComplete {
-                let parts = batch.chunks(256);
-                parts.for_each(|part| drop(ask.add_command(get(part, "MGET", None))));
+                for part in batch.chunks(256) {
+                    ask.add_command(get(part, "MGET", None));
+                }
             }
             for subject in batch {
                 if what == What::ClaimComplete {
@@ -220,9 +223,13 @@ fn get(part: &[Subject], name: &str, generation: Option<u64>) -> Cmd {
     match generation {
         Some(generation) => {
             get.arg(bucket(generation));
-            part.iter().for_each(|s| drop(get.arg(s.id.0.as_slice())));
+            part.iter().for_each(|s| {
+                get.arg(s.id.0.as_slice());
+            });
         }
-        None => part.iter().for_each(|s| drop(get.arg(key(s)))),
+        None => part.iter().for_each(|s| {
+            get.arg(key(s));
+        }),
     }
     get
 }

@@ -292,6 +292,8 @@ async fn a_mark_lies_in_the_generation_in_which_it_was_set() {
     };
     let ends = (now() / WINDOW + 2) * WINDOW;
     pass_until(ends - 500).await;
+    // What is looked at once a second was looked at now: the next command is the mark itself.
+    store.lookup(&[subject(1)]).await.unwrap();
     server.signal("STOP");
     let set_off = async {
         pass_until(ends + 50).await;

@@ -73,7 +73,7 @@ fn fresh_dir() -> PathBuf {
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
     let name = format!("cloudsync-redis-{}-{n}", std::process::id());
     let dir = std::env::temp_dir().join(name);
-    let _ = fs::remove_dir_all(&dir);
+    drop(fs::remove_dir_all(&dir));
     fs::create_dir_all(&dir).unwrap();
     dir
 }
@@ -151,7 +151,7 @@ impl Server {
     fn end(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
             drop(keeper.stdin.take());
-            let _ = keeper.wait();
+            drop(keeper.wait());
         }
     }
 
@@ -199,7 +199,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
-        let _ = fs::remove_dir_all(&self.dir);
+        drop(fs::remove_dir_all(&self.dir));
     }
 }
 
