@@ -6,7 +6,7 @@
 use redis::{Client, Connection};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -21,9 +21,10 @@ const KEEPER: &str = r#"
 dir=$1; shift
 "$@" </dev/null >>"$dir/log" 2>&1 &
 echo $!
-cat >/dev/null
+keep=$(cat)
 kill -9 $!
 wait $!
+[ -n "$keep" ] || rm -rf "$dir"
 "#;
 
 /// Waits until `holds`; panics with `what` when it does not come about.
@@ -150,7 +151,11 @@ impl Server {
 
     fn end(&mut self) {
         if let Some(mut keeper) = self.keeper.take() {
-            drop(keeper.stdin.take());
+            // Whoever ends a server has done with its data or starts it again; where this process
+            // ends first, the keeper clears up.
+            if let Some(mut stdin) = keeper.stdin.take() {
+                stdin.write_all(b"keep").unwrap();
+            }
             drop(keeper.wait());
         }
     }
