@@ -28,7 +28,12 @@ pub const MAX_DESTINATIONS: usize = 64;
 /// Tables whose keys are librdkafka's own names.
 const VERBATIM: &[&str] = &["kafka.librdkafka"];
 /// Settings that may hold a secret, and so can stand in a file of their own.
-pub const SECRETS: &[&str] = &["dedupe.url", "destinations.*.url", "kafka.librdkafka.*"];
+pub const SECRETS: &[&str] = &[
+    "dedupe.url",
+    "dedupe.redis_password",
+    "destinations.*.url",
+    "kafka.librdkafka.*",
+];
 /// The destinations that there are when nobody says otherwise.
 const CLOUDS: [&str; 2] = ["aws", "azure"];
 

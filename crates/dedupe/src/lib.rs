@@ -2,7 +2,8 @@
 //!
 //! [`claim`] what is asked and answered, [`store`] the trait and its laws, [`settings`] which
 //! store is opened and with which limits, [`memory`] the store that lives in one process,
-//! [`embedded`] the same with a log on this machine's disk behind it.
+//! [`embedded`] the same with a log on this machine's disk behind it; the module `redis` has the
+//! ones that replicas share.
 
 #![forbid(unsafe_code)]
 
@@ -20,9 +21,10 @@ mod tables;
 
 pub mod embedded;
 pub mod memory;
+mod redis;
 
 pub use claim::{Claim, Lease, LogPosition, Lookup, Subject, Token, shard_of};
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
 pub use settings::{DedupeSettings, OnUnavailable, OpenError, open};
-pub use store::{DedupeStore, Stats, StoreError};
+pub use store::{DedupeStore, Health, Stats, StoreError};

@@ -5,6 +5,7 @@
 
 use crate::embedded::EmbeddedStore;
 use crate::memory::{MemoryLimits, MemoryStore};
+use crate::redis;
 use crate::store::DedupeStore;
 use crate::units;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The stores of this build, for messages.
-const SCHEMES: &str = "memory:, file:///dir";
+const SCHEMES: &str = "memory:, file:///dir, redis://, rediss://, redis+sentinel://, \
+                       redis+cluster:// and both of these with rediss";
 
 /// The section `dedupe`.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -48,6 +50,28 @@ pub struct DedupeSettings {
     pub max_memory: Option<u64>,
     /// What a destination does while the store cannot be asked \[auto\].
     pub on_unavailable: OnUnavailable,
+    /// User of Redis \[the one of the URL\].
+    pub redis_user: Option<String>,
+    /// Password of Redis \[the one of the URL\].
+    pub redis_password: Option<String>,
+    /// File with the certificates that a server's is signed by, PEM \[the system's\].
+    pub redis_ca: Option<String>,
+    /// File with this client's own certificate, PEM \[none\].
+    pub redis_cert: Option<String>,
+    /// File with the key of `redis_cert`, PEM \[none\].
+    pub redis_key: Option<String>,
+    /// Longest wait for a connection to Redis \[1 s\].
+    #[serde(with = "units::duration")]
+    pub redis_connect_timeout: Duration,
+    /// Longest wait for an answer of Redis \[2 s\].
+    #[serde(with = "units::duration")]
+    pub redis_response_timeout: Duration,
+    /// The `maxmemory-policy` that the server may have beside `noeviction`, which is none that
+    /// drops ids \[noeviction\].
+    pub redis_maxmemory_policy: String,
+    /// Ids of a destination that come within a window: above 1,000,000 for each shard the hashes
+    /// of the layout `buckets` are cut \[12,000,000\]. Fixed by whoever uses a namespace first.
+    pub redis_expected_ids: u64,
 }
 
 /// How a shared store lays out its keys.
@@ -129,6 +153,12 @@ pub enum OpenError {
         /// What the system says.
         reason: String,
     },
+    /// The URL, or what belongs to it, is not right. The URL is not repeated.
+    #[error("dedupe.url: {reason}")]
+    Url {
+        /// What is wrong.
+        reason: String,
+    },
     /// A setting is out of its range.
     #[error("dedupe.{name} = {value} is out of range: {rule}")]
     OutOfRange {
@@ -150,6 +180,8 @@ pub fn check(settings: &DedupeSettings) -> Result<(), OpenError> {
     match scheme(&settings.url) {
         "memory" => Ok(()),
         "file" => directory(&settings.url).map(|_| ()),
+        // It connects with its first call.
+        scheme if redis::is_redis(scheme) => redis::open(settings, "check").map(drop),
         other => Err(unknown(other)),
     }
 }
@@ -175,6 +207,7 @@ pub fn open(
             let store = EmbeddedStore::open(directory, destination, limits)?;
             Ok(Arc::new(store))
         }
+        scheme if redis::is_redis(scheme) => redis::open(settings, destination),
         other => Err(unknown(other)),
     }
 }
@@ -206,6 +239,7 @@ impl OpenError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::UnknownScheme { .. }
+            | Self::Url { .. }
             | Self::NoDirectory { .. }
             | Self::Destination { .. }
             | Self::OutOfRange { .. } => true,
@@ -230,6 +264,15 @@ impl Default for DedupeSettings {
             max_entries: 1_000_000,
             max_memory: None,
             on_unavailable: OnUnavailable::default(),
+            redis_user: None,
+            redis_password: None,
+            redis_ca: None,
+            redis_cert: None,
+            redis_key: None,
+            redis_connect_timeout: Duration::from_secs(1),
+            redis_response_timeout: Duration::from_secs(2),
+            redis_maxmemory_policy: "noeviction".to_owned(),
+            redis_expected_ids: 12_000_000,
         }
     }
 }
@@ -317,7 +360,40 @@ impl DedupeSettings {
         let broken = rules.into_iter().filter(|(.., holds)| !holds);
         broken
             .map(|(name, value, rule, _)| OpenError::OutOfRange { name, value, rule })
+            .chain(self.redis_errors())
             .collect()
+    }
+
+    fn redis_errors(&self) -> impl Iterator<Item = OpenError> + use<> {
+        let waits = |wait: Duration| wait >= Duration::from_millis(100);
+        let rules = [
+            (
+                "namespace",
+                format!("{:?}", self.namespace),
+                "1 to 64 letters, digits, - and _",
+                redis::is_namespace(&self.namespace),
+            ),
+            (
+                "redis_connect_timeout",
+                millis(self.redis_connect_timeout),
+                "at least 100 ms",
+                waits(self.redis_connect_timeout),
+            ),
+            (
+                "redis_response_timeout",
+                millis(self.redis_response_timeout),
+                "at least 100 ms",
+                waits(self.redis_response_timeout),
+            ),
+            (
+                "redis_expected_ids",
+                self.redis_expected_ids.to_string(),
+                "at least 1",
+                self.redis_expected_ids >= 1,
+            ),
+        ];
+        let broken = rules.into_iter().filter(|(.., holds)| !holds);
+        broken.map(|(name, value, rule, _)| OpenError::OutOfRange { name, value, rule })
     }
 }
 

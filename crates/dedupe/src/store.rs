@@ -100,14 +100,40 @@ pub trait DedupeStore: Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`], when the store cannot be asked.
     async fn stats(&self) -> Result<Stats, StoreError>;
+
+    /// Whether the store can be asked and fits the settings. Calls ask this themselves; a start
+    /// asks it first, to say at once what would be refused for ever.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what a call would say now.
+    async fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// What befell the store since it was opened. Asks nobody, so it may be read before each call.
+    fn health(&self) -> Health {
+        Health::default()
+    }
+}
+
+/// What befell a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// How often it was found to have forgotten what it was told. Whenever this grows, holders
+    /// of forgotten leases may still be writing: a destination that recognises no duplicate
+    /// waits for one lease before it claims again.
+    pub memory_losses: u64,
 }
 
 /// What a store holds, and what it has done since this process opened it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Ids it knows something of (ended marks may count until the next clean-up).
+    /// Ids it knows something of (ended marks may count until the next clean-up; an id may count
+    /// twice while a new generation of a shared store begins). 0 where counting would take a walk
+    /// through all of them.
     pub entries: u64,
-    /// Of these, the ids in progress.
+    /// Of these, the ids in progress; 0 where a shared store does not tell them apart.
     pub in_progress: u64,
     /// Memory that the entries take, in bytes: an upper estimate.
     pub bytes: u64,
@@ -142,6 +168,8 @@ pub struct Stats {
     pub renewed: u64,
     /// Marks set, done and dead-lettered.
     pub marked: u64,
+    /// As [`Health::memory_losses`].
+    pub memory_losses: u64,
 }
 
 /// Why a store did not do what it was asked.

@@ -85,6 +85,9 @@ fn without_secrets(mut settings: Settings) -> Settings {
     let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
     settings.kafka.librdkafka = properties.collect();
     settings.dedupe.url = redact::url(&settings.dedupe.url);
+    if let Some(password) = &mut settings.dedupe.redis_password {
+        redact::HIDDEN.clone_into(password);
+    }
     for destination in settings.destinations.values_mut() {
         destination.url = redact::url(&destination.url);
     }
@@ -100,6 +103,7 @@ mod tests {
         let mut settings = Settings::default();
         let secret = ("sasl.password".to_owned(), "hush".to_owned());
         settings.kafka.librdkafka.extend([secret]);
+        settings.dedupe.redis_password = Some("hush".to_owned());
         let text = toml::to_string(&without_secrets(settings)).unwrap();
         assert!(!text.contains("hush"), "{text}");
         assert!(text.contains(r#""sasl.password" = "***""#), "{text}");

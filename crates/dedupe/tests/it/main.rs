@@ -3,7 +3,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a test says so by failing"
+    clippy::print_stderr,
+    reason = "a test says so by failing, or that it is skipped"
 )]
 
 mod child;
@@ -11,4 +12,5 @@ mod conformance;
 mod embedded;
 mod memory;
 mod model;
+mod redis;
 mod settings;

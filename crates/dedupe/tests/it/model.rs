@@ -3,10 +3,11 @@
 use crate::embedded::quick_directory;
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync_dedupe::{
-    Claim, DedupeStore, EmbeddedStore, Lease, LogPosition, Lookup, MemoryStore, Subject, Token,
-    memory::MemoryLimits,
+    Claim, DedupeSettings, DedupeStore, EmbeddedStore, Lease, LogPosition, Lookup, MemoryStore,
+    Subject, Token, memory::MemoryLimits, open,
 };
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use std::time::{Duration, UNIX_EPOCH};
 
 const WINDOW: u64 = 100;
@@ -49,14 +50,21 @@ enum State {
 }
 
 /// Marks stand in the order of their time; `entries` is small enough to search.
-#[derive(Default)]
 struct Model {
-    capacity: usize,
     now: u64,
+    capacity: usize,
     entries: Vec<(Id16, Fingerprint, State)>,
 }
 
 impl Model {
+    fn of(capacity: usize) -> Self {
+        Self {
+            now: 0,
+            capacity,
+            entries: Vec::new(),
+        }
+    }
+
     fn find(&self, id: Id16) -> Option<(Fingerprint, State)> {
         let found = self.entries.iter().find(|(other, ..)| *other == id);
         found.map(|(_, fingerprint, state)| (*fingerprint, *state))
@@ -345,6 +353,55 @@ fn limits(capacity: usize) -> MemoryLimits {
     }
 }
 
+/// Random calls against the store of `settings`, whose clock nobody moves: no lease ends and no
+/// mark. Each case is a destination of its own.
+pub(crate) fn untimed(settings: &DedupeSettings) {
+    let settings = DedupeSettings {
+        window: Duration::from_secs(100 * LEASE),
+        lease: Duration::from_secs(LEASE),
+        ..settings.clone()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let command = command().prop_filter("time", |command| !matches!(command, Command::Pass(_)));
+    let commands = prop::collection::vec(command, 1..40);
+    let case = std::cell::Cell::new(0);
+    let config = ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(100)
+    };
+    let run = TestRunner::new(config).run(&commands, |commands| {
+        case.set(case.get() + 1);
+        let store = open(&settings, &format!("case-{}", case.get())).unwrap();
+        runtime.block_on(async {
+            let mut model = Model::of(usize::MAX);
+            for (at, command) in commands.iter().enumerate() {
+                let (found, expected) = (run(&*store, command).await, model.run(command));
+                let (found, expected) = (found.rounded(), expected.rounded());
+                prop_assert_eq!(found, expected, "command {}: {:?}", at, command);
+            }
+            Ok(())
+        })
+    });
+    run.unwrap();
+}
+
+impl Answer {
+    /// Without how long a lease still runs.
+    fn rounded(mut self) -> Self {
+        if let Self::Claims(claims) = &mut self {
+            for claim in claims {
+                if let Claim::Busy { remaining } = claim {
+                    *remaining = Duration::ZERO;
+                }
+            }
+        }
+        self
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -355,7 +412,7 @@ proptest! {
         clock().block_on(async {
             let capacity = 6;
             let store = MemoryStore::new("aws", limits(capacity));
-            let mut model = Model { capacity, ..Model::default() };
+            let mut model = Model::of(capacity);
             for (at, command) in commands.iter().enumerate() {
                 // The order of marks of one moment is the store's business.
                 tokio::time::advance(Duration::from_secs(1)).await;
@@ -389,7 +446,7 @@ proptest! {
                 Some(EmbeddedStore::open_with_clock(path, "aws", limits, wall).unwrap())
             };
             let mut store = open();
-            let mut model = Model { capacity, ..Model::default() };
+            let mut model = Model::of(capacity);
             for (at, command) in commands.iter().enumerate() {
                 tokio::time::advance(Duration::from_secs(1)).await;
                 model.now += 1;

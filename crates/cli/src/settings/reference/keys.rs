@@ -196,8 +196,10 @@ pub(super) const KEYS: &[Key] = &[
         "dedupe.url",
         Kind::Secret("memory:"),
         "Where the store is. This build has file:///dir (on this machine's disk; one process a \
-         destination) and memory: (forgotten when the process ends). `up` and `demo`: a directory \
-         below the data directory.",
+         destination), memory: (forgotten when the process ends), and, shared by all replicas, \
+         redis://user:password@host:port/database, redis+sentinel://host:port,host:port/master and \
+         redis+cluster://host:port,host:port; each with rediss for TLS. `up` and `demo`: a \
+         directory below the data directory.",
     ),
     key(
         "dedupe.shards",
@@ -251,6 +253,55 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Choice(&["auto"]),
         "What a destination does while the store cannot be asked; a store in the process is never \
          away.",
+    ),
+    key(
+        "dedupe.redis_user",
+        Kind::Text("cloudsync"),
+        "User of Redis, in the place of the URL's. Without it: the URL's.",
+    ),
+    key(
+        "dedupe.redis_password",
+        Kind::Secret("hunter2"),
+        "Password of Redis, in the place of the URL's. Without it: the URL's.",
+    ),
+    key(
+        "dedupe.redis_ca",
+        Kind::Text("/etc/cloudsync/redis-ca.pem"),
+        "File with the certificates (PEM) that the certificate of Redis is signed by. Without it: \
+         the system's.",
+    ),
+    key(
+        "dedupe.redis_cert",
+        Kind::Text("/etc/cloudsync/redis-client.pem"),
+        "File with a certificate (PEM) of this client, where Redis asks for one; together with \
+         dedupe.redis_key.",
+    ),
+    key(
+        "dedupe.redis_key",
+        Kind::Text("/etc/cloudsync/redis-client.key"),
+        "File with the key (PEM) of dedupe.redis_cert.",
+    ),
+    key(
+        "dedupe.redis_connect_timeout",
+        time(Some("100ms"), None),
+        "Longest wait for a connection to Redis.",
+    ),
+    key(
+        "dedupe.redis_response_timeout",
+        time(Some("100ms"), None),
+        "Longest wait for an answer of Redis.",
+    ),
+    key(
+        "dedupe.redis_maxmemory_policy",
+        Kind::Text("noeviction"),
+        "The maxmemory-policy that Redis may have beside noeviction; any other is refused, since \
+         it drops ids before their window ends.",
+    ),
+    key(
+        "dedupe.redis_expected_ids",
+        at_least("ids", 1),
+        "Ids of a destination that come within a window. Above 1,000,000 for each of dedupe.shards \
+         the hashes of the layout buckets are cut; whoever uses a namespace first decides.",
     ),
     // destinations
     key(

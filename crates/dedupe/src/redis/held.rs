@@ -1,0 +1,292 @@
+//! The connection that a store holds, from the first call on.
+//!
+//! In: commands. Out: answers, or an error of the store. Promises: a store whose Redis is away
+//! opens all the same and goes on by itself once Redis is there; a connection that ended is made
+//! anew and the call repeated once (every call of a store may be repeated); nobody waits longer
+//! than the time-outs of the settings for one attempt; a namespace that is laid out otherwise, or
+//! a server that would evict, is refused before anything is written.
+
+use super::amnesia::Amnesia;
+use super::clock::Clocks;
+use super::dial::{Dialer, Dialled};
+use super::fault::{Fault, Kind};
+use super::link::{Link, Request};
+use super::meta::Meta;
+use super::names::Names;
+use super::pools::Pools;
+use super::server;
+use super::url::Node;
+use crate::store::StoreError;
+use deadpool_redis::Connection;
+use parking_lot::RwLock;
+use redis::{Cmd, Value};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// What a store keeps of its Redis.
+pub(super) struct Held {
+    /// Which store, without credentials.
+    store: String,
+    dialer: Dialer,
+    pub(super) names: Names,
+    pub(super) clocks: Clocks,
+    meta: Meta,
+    /// The `maxmemory-policy` that the server may have.
+    policy: String,
+    current: RwLock<Option<Arc<Connected>>>,
+    /// Who connects holds it; when and how the last attempt failed.
+    connecting: Mutex<Option<(Instant, Fault)>>,
+    amnesia: Amnesia,
+    warned: AtomicBool,
+}
+
+/// A connection that has been looked over.
+pub(super) struct Connected {
+    pub(super) link: Link,
+    /// Connections of their own, for transactions.
+    pub(super) pools: Pools,
+    /// Hashes of a shard and generation.
+    pub(super) parts: u16,
+}
+
+/// How a command names its script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scripts {
+    /// By its digest: the server knows it.
+    Known,
+    /// With its whole text: the server learns it.
+    Whole,
+}
+
+// === impl Held ===
+
+impl Held {
+    pub(super) fn new(
+        store: String,
+        dialer: Dialer,
+        names: Names,
+        meta: Meta,
+        policy: String,
+    ) -> Self {
+        Self {
+            clocks: Clocks::new(names.shards()),
+            store,
+            dialer,
+            names,
+            meta,
+            policy,
+            current: RwLock::new(None),
+            connecting: Mutex::new(None),
+            amnesia: Amnesia::new(),
+            warned: AtomicBool::new(false),
+        }
+    }
+
+    /// Sends what `make` makes for the connection, and gives its answers with what `make` keeps
+    /// for reading them. No answer is an error of the server.
+    pub(super) async fn send<Kept>(
+        &self,
+        make: impl Fn(&Connected, Scripts) -> (Vec<Request>, Kept) + Send + Sync,
+    ) -> Result<(Vec<Vec<Value>>, Kept), StoreError>
+    where
+        Kept: Send,
+    {
+        let (mut scripts, mut repeated) = (Scripts::Known, false);
+        loop {
+            let fault = match self.attempt(&make, scripts).await {
+                Ok(answers) => return Ok(answers),
+                Err(fault) => fault,
+            };
+            match fault.kind {
+                Kind::NoScript if scripts == Scripts::Known => scripts = Scripts::Whole,
+                Kind::Lost if !repeated => repeated = true,
+                _ => return Err(self.error(fault)),
+            }
+        }
+    }
+
+    async fn attempt<Kept: Send>(
+        &self,
+        make: &(impl Fn(&Connected, Scripts) -> (Vec<Request>, Kept) + Send + Sync),
+        scripts: Scripts,
+    ) -> Result<(Vec<Vec<Value>>, Kept), Fault> {
+        let connected = self.connected().await?;
+        let (requests, kept) = make(&connected, scripts);
+        if requests.is_empty() {
+            return Ok((Vec::new(), kept));
+        }
+        let sent = checked(&connected.link, requests).await;
+        let answers = sent.map_err(|fault| self.heard(&connected, fault))?;
+        Ok((answers, kept))
+    }
+
+    /// Drops the connection, if it is of no further use after `fault`.
+    pub(super) fn heard(&self, connected: &Arc<Connected>, fault: Fault) -> Fault {
+        if !matches!(fault.kind, Kind::Unable | Kind::NoScript) {
+            let mut current = self.current.write();
+            if current
+                .as_ref()
+                .is_some_and(|now| Arc::ptr_eq(now, connected))
+            {
+                *current = None;
+            }
+        }
+        fault
+    }
+
+    /// A connection to the master of `slot` that nobody else uses.
+    pub(super) async fn exclusive(
+        &self,
+        connected: &Connected,
+        slot: u16,
+    ) -> Result<Connection, Fault> {
+        let info = |node: &Node| self.dialer.info(node);
+        connected.pools.get(&connected.link, slot, info).await
+    }
+
+    pub(super) fn error(&self, fault: Fault) -> StoreError {
+        fault.into_error(&self.store)
+    }
+
+    /// How often the memory of a server was found lost.
+    pub(super) fn losses(&self) -> u64 {
+        self.amnesia.losses()
+    }
+
+    /// The connection: the one that is held, or a new one.
+    pub(super) async fn connected(&self) -> Result<Arc<Connected>, Fault> {
+        let held = self.current.read().clone();
+        if let Some(connected) = held {
+            if self.amnesia.is_due() {
+                let looked = self.look(&connected.link).await;
+                looked.map_err(|fault| self.heard(&connected, fault))?;
+            }
+            return Ok(connected);
+        }
+        let began = Instant::now();
+        let mut last = self.connecting.lock().await;
+        if let Some(connected) = self.current.read().clone() {
+            return Ok(connected);
+        }
+        // One attempt answers all who waited for it.
+        if let Some((_, fault)) = last.as_ref().filter(|(at, _)| *at >= began) {
+            return Err(fault.clone());
+        }
+        match self.connect().await {
+            Ok(connected) => {
+                let connected = Arc::new(connected);
+                *self.current.write() = Some(Arc::clone(&connected));
+                *last = None;
+                tracing::info!(store = self.store, "connected to the dedupe store");
+                Ok(connected)
+            }
+            Err(fault) => {
+                *last = Some((Instant::now(), fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connected, Fault> {
+        let Dialled { link, master } = self.dialer.dial().await?;
+        self.look_over(&link).await?;
+        self.read_clocks(&link).await?;
+        let parts = self.look(&link).await?;
+        let pools = Pools::new(master, self.dialer.config(), self.dialer.patience());
+        Ok(Connected { link, pools, parts })
+    }
+
+    /// Refuses a server that would forget ids to make room.
+    async fn look_over(&self, link: &Link) -> Result<(), Fault> {
+        match server::policy(link, self.names.slot(0)).await? {
+            Some(policy) if policy == "noeviction" || policy == self.policy => Ok(()),
+            Some(policy) => Err(server::evicts(&policy)),
+            None => {
+                if !self.warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        store = self.store,
+                        "the server tells neither CONFIG GET nor INFO; that its maxmemory-policy \
+                         is noeviction cannot be checked"
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn read_clocks(&self, link: &Link) -> Result<(), Fault> {
+        let shards = match link {
+            Link::Single(_) => 1,
+            Link::Cluster(_) => self.names.shards(),
+        };
+        let time = |shard| Request::of_shard(&self.names, shard, vec![redis::cmd("TIME")]);
+        let answers = checked(link, (0..shards).map(time).collect()).await?;
+        for (shard, answer) in (0..).zip(&answers) {
+            self.clocks.told(shard, time_in(answer.first())?);
+        }
+        if shards == 1 {
+            let time = self.clocks.now(0);
+            (1..self.names.shards()).for_each(|shard| self.clocks.told(shard, time));
+        }
+        Ok(())
+    }
+
+    /// Looks at the meta and the markers. Out: the hashes of a shard and generation.
+    async fn look(&self, link: &Link) -> Result<u16, Fault> {
+        let key = self.names.meta();
+        let mut meta = Cmd::new();
+        meta.arg("SET").arg(key).arg(self.meta.to_string());
+        meta.arg("NX").arg("GET");
+        let slot = super::names::slot_of(key.as_bytes());
+        let commands = vec![meta];
+        let answers = checked(link, vec![Request { slot, commands }]).await?;
+        let found = match answers.first().and_then(|answers| answers.first()) {
+            Some(Value::BulkString(found)) => Some(found.as_slice()),
+            _ => None,
+        };
+        let parts = self.meta.agree(key, found)?;
+        // Only now, so that a namespace of others is left as it was.
+        let (requests, fresh) = Amnesia::look(&self.names).into_parts();
+        let answers = checked(link, requests).await?;
+        if self.amnesia.learn(&fresh, &answers) {
+            tracing::warn!(
+                store = self.store,
+                "Redis has lost what it knew of ids: those sent again count as new"
+            );
+        }
+        Ok(parts)
+    }
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.store)
+    }
+}
+
+/// Sends `requests`; an error of the server among the answers is the error of all.
+pub(super) async fn checked(link: &Link, requests: Vec<Request>) -> Result<Vec<Vec<Value>>, Fault> {
+    let answers = link.send(requests).await?;
+    match answers.iter().find_map(|answers| Fault::among(answers)) {
+        Some(fault) => Err(fault),
+        None => Ok(answers),
+    }
+}
+
+/// The answer to `TIME`, in milliseconds.
+pub(super) fn time_in(answer: Option<&Value>) -> Result<u64, Fault> {
+    let read = || {
+        let Some(Value::Array(parts)) = answer else {
+            return None;
+        };
+        let [Value::BulkString(seconds), Value::BulkString(micros)] = parts.as_slice() else {
+            return None;
+        };
+        let number = |bytes| std::str::from_utf8(bytes).ok()?.parse::<u64>().ok();
+        Some(number(seconds)? * 1_000 + number(micros)? / 1_000)
+    };
+    read().ok_or_else(|| Fault::unreadable("the answer to TIME"))
+}
