@@ -10,9 +10,13 @@ use crate::store::DedupeStore;
 use crate::units;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+mod error;
+
+pub use error::OpenError;
 
 /// The stores of this build, for messages.
 const SCHEMES: &str = "memory:, file:///dir, redis://, rediss://, redis+sentinel://, \
@@ -22,7 +26,7 @@ const SCHEMES: &str = "memory:, file:///dir, redis://, rediss://, redis+sentinel
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DedupeSettings {
-    /// Where the store is: `memory:` or `file:///dir` \[`memory:`\].
+    /// Where the store is: `memory:`, `file:///dir` or a Redis \[`memory:`\].
     pub url: String,
     /// Parts that a shared store is cut into \[12\]; fixed for the life of its data.
     pub shards: u32,
@@ -44,8 +48,7 @@ pub struct DedupeSettings {
     pub stats_interval: Duration,
     /// Most ids that a store in this process knows \[1,000,000\].
     pub max_entries: u64,
-    /// Most memory that a store in this process takes, as in `256 MiB` \[what `max_entries`
-    /// needs\].
+    /// Most memory that a store in this process takes \[what `max_entries` needs\].
     #[serde(with = "units::optional_size")]
     pub max_memory: Option<u64>,
     /// What a destination does while the store cannot be asked \[auto\].
@@ -98,79 +101,6 @@ pub enum OnUnavailable {
     Pause,
 }
 
-/// Why no store was opened.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// No store of this build goes by that scheme. The rest of the URL may hold a password and is
-    /// not repeated.
-    #[error("dedupe.url has the scheme {scheme:?}; this build has {SCHEMES}")]
-    UnknownScheme {
-        /// What stands before the first colon.
-        scheme: String,
-    },
-    /// A `file:` URL without a directory.
-    #[error("dedupe.url = {url} names no directory; it is file:///dir, from the root on")]
-    NoDirectory {
-        /// What was given.
-        url: String,
-    },
-    /// A destination whose name cannot be that of a directory.
-    #[error("the destination {name:?} cannot have a directory of its name: letters, digits, - _ .")]
-    Destination {
-        /// Its name.
-        name: String,
-    },
-    /// A store that is open already.
-    #[error("{} is in use by {owner}: end it, or set another dedupe.url", .directory.display())]
-    InUse {
-        /// The directory of the destination.
-        directory: PathBuf,
-        /// Who has it.
-        owner: String,
-    },
-    /// A file that another version wrote.
-    #[error(
-        "{} is of format {found}, and this program reads format {expected}: use the program that \
-         wrote it, or another dedupe.url",
-        .path.display()
-    )]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-        /// Ours.
-        expected: u32,
-    },
-    /// The disk refuses.
-    #[error("cannot {action} {}: {reason}", .path.display())]
-    Files {
-        /// What was tried.
-        action: &'static str,
-        /// With which file or directory.
-        path: PathBuf,
-        /// What the system says.
-        reason: String,
-    },
-    /// The URL, or what belongs to it, is not right. The URL is not repeated.
-    #[error("dedupe.url: {reason}")]
-    Url {
-        /// What is wrong.
-        reason: String,
-    },
-    /// A setting is out of its range.
-    #[error("dedupe.{name} = {value} is out of range: {rule}")]
-    OutOfRange {
-        /// The setting.
-        name: &'static str,
-        /// What it says.
-        value: String,
-        /// What it may say.
-        rule: &'static str,
-    },
-}
-
 /// Whether [`open`] would know which store is meant; nothing is made or changed.
 ///
 /// # Errors
@@ -204,8 +134,11 @@ pub fn open(
         "file" => {
             let directory = directory(&settings.url)?;
             let limits = MemoryLimits::of(settings);
-            let store = EmbeddedStore::open(directory, destination, limits)?;
-            Ok(Arc::new(store))
+            Ok(Arc::new(EmbeddedStore::open(
+                directory,
+                destination,
+                limits,
+            )?))
         }
         scheme if redis::is_redis(scheme) => redis::open(settings, destination),
         other => Err(unknown(other)),
@@ -217,9 +150,8 @@ fn scheme(url: &str) -> &str {
 }
 
 fn unknown(scheme: &str) -> OpenError {
-    OpenError::UnknownScheme {
-        scheme: scheme.to_owned(),
-    }
+    let scheme = scheme.to_owned();
+    OpenError::UnknownScheme { scheme }
 }
 
 /// The directory that a `file://` URL names, as it stands there (no percent-encoding).
@@ -229,23 +161,6 @@ fn directory(url: &str) -> Result<&Path, OpenError> {
     absolute.ok_or_else(|| OpenError::NoDirectory {
         url: url.to_owned(),
     })
-}
-
-// === impl OpenError ===
-
-impl OpenError {
-    /// Whether the settings are at fault, and not the machine.
-    #[must_use]
-    pub fn is_usage(&self) -> bool {
-        match self {
-            Self::UnknownScheme { .. }
-            | Self::Url { .. }
-            | Self::NoDirectory { .. }
-            | Self::Destination { .. }
-            | Self::OutOfRange { .. } => true,
-            Self::InUse { .. } | Self::Version { .. } | Self::Files { .. } => false,
-        }
-    }
 }
 
 // === impl DedupeSettings ===

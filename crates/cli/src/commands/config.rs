@@ -39,18 +39,28 @@ pub(super) fn run(args: &ConfigArgs, common: &Common) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The settings as a file that sets the same, on another machine too: a destination below the data
+/// The settings as a file that sets the same, on another machine too: a directory below the data
 /// directory, which nobody has set, is left to it.
 fn printed(loaded: Loaded<Settings>) -> Result<String, toml::ser::Error> {
-    let below: BTreeMap<String, String> = loaded
-        .value
-        .destinations
-        .iter()
-        .filter(|(name, destination)| {
-            let key = format!("destinations.{name}.url");
-            !destination.url.is_empty() && !loaded.origins.contains_key(&key)
+    let destinations = loaded.value.destinations.iter();
+    let places = destinations
+        .map(|(name, it)| {
+            (
+                format!("destinations.{name}"),
+                name.as_str(),
+                it.url.as_str(),
+            )
         })
-        .map(|(name, _)| (format!("[destinations.{name}]"), name.clone()))
+        .chain([(
+            "dedupe".to_owned(),
+            "dedupe",
+            loaded.value.dedupe.url.as_str(),
+        )]);
+    let below: BTreeMap<String, String> = places
+        .filter(|(section, _, url)| {
+            url.starts_with("file:") && !loaded.origins.contains_key(&format!("{section}.url"))
+        })
+        .map(|(section, name, _)| (format!("[{section}]"), name.to_owned()))
         .collect();
     let (mut text, mut name) = (String::new(), None);
     for line in toml::to_string(&without_secrets(loaded.value))?.lines() {

@@ -131,7 +131,7 @@ fn what_is_broken_fails_with_the_way_out() {
         )
         .env("CLOUDSYNC_DESTINATIONS__GCP__GROUP", "gcp")
         .env("CLOUDSYNC_DESTINATIONS__AZURE__URL", "ftp://u:hush@h/x")
-        .env("CLOUDSYNC_DEDUPE__URL", "redis://u:hush@h")
+        .env("CLOUDSYNC_DEDUPE__URL", "etcd://u:hush@h")
         .output()
         .unwrap();
     assert_eq!(code(&output), 2, "{}", stderr(&output));
@@ -149,7 +149,7 @@ fn what_is_broken_fails_with_the_way_out() {
         ("destination gcp", "belongs to another destination"),
         ("destination aws", "destinations.aws.url is not set"),
         ("destination azure", "ftp://u:***@h/x"),
-        ("dedupe", "has the scheme \"redis\""),
+        ("dedupe", "has the scheme \"etcd\""),
     ] {
         let (state, detail) = of(&report, check);
         assert_eq!(state, "fail", "{check}: {detail}");
