@@ -25,8 +25,9 @@ use std::time::Duration;
 ///    others are busy while its lease runs, and told for how long at most.
 /// 4. `my_own_claim_is_mine_again`: a claim repeated with the same token is mine, and its lease
 ///    begins anew. So every call is safe to repeat after a lost answer.
-/// 5. `an_ended_lease_is_taken_over`: by whoever claims next, and not before it has ended. While
-///    it runs, a store never forgets it, however full it is. A look-up does not see an ended one.
+/// 5. `an_ended_lease_is_taken_over`: by whoever claims next, and not before it has ended (a store
+///    that an ended lease leaves nothing in answers granted). While it runs, a store never forgets
+///    it, however full it is. A look-up does not see an ended one.
 /// 6. `an_earlier_start_of_my_instance_is_taken_over_at_once`, by [`Token::succeeds`].
 /// 7. `done_absorbs`: `complete` makes done of every state, needs no token and no claim, may be
 ///    repeated, and nothing but [`forget`](Self::forget), window and size undoes it: neither
