@@ -276,7 +276,7 @@ pub fn with_gateway_fields(
 
 impl GatewayFields {
     /// About what is added to a record at most, in bytes, with a usual tenant and a made-up id.
-    pub const MOST: usize = 96;
+    pub const MOST: usize = 128;
 
     /// The fields of records of `tenant` that were accepted at `accept_time`.
     #[must_use]

@@ -161,6 +161,15 @@ impl DestinationSettings {
         format!("{} {:016x}", self.mode.name(), xxh3_64(url.as_bytes()))
     }
 
+    /// Under which name the dedupe store of the destination `name` is opened. A mark says that the
+    /// effect lies at *this* place, so another mode or url has a store of its own; what that one
+    /// does not know is delivered.
+    #[must_use]
+    pub fn dedupe_name(&self, name: &str) -> String {
+        let place = xxh3_64(self.commit_metadata().as_bytes());
+        format!("{name}-{place:016x}")
+    }
+
     /// How long a segment stays open after its first record.
     #[must_use]
     pub fn flush_interval(&self) -> Duration {
@@ -238,5 +247,7 @@ mod tests {
         );
         assert_ne!(batch.commit_metadata(), record.commit_metadata());
         assert_ne!(batch.commit_metadata(), elsewhere.commit_metadata());
+        assert_ne!(batch.dedupe_name("aws"), record.dedupe_name("aws"));
+        assert_ne!(batch.dedupe_name("aws"), elsewhere.dedupe_name("aws"));
     }
 }

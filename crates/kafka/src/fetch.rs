@@ -60,7 +60,8 @@ fn fetch(
                 taken += 1;
             }
             Taken::Record(_) => {}
-            Taken::Error(code) => tracing::debug!(%code, topic, "fetching"),
+            // Nothing is ever paused here, so nothing is passed over.
+            Taken::Error(_, code) => tracing::debug!(%code, topic, "fetching"),
         });
         read += taken;
         if count > 0 {

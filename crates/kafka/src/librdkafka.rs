@@ -1,17 +1,15 @@
-//! Calls of librdkafka for many records at once. The rdkafka crate has none: one record a call
-//! costs twice as much.
+//! Calls of librdkafka for many records at once; the rdkafka crate has none.
 //!
 //! This is the only file of the workspace with unsafe code. What makes each call sound stands
 //! beside it; nothing of librdkafka's memory leaves this file.
 
 use parking_lot::RwLock;
 use rdkafka::bindings::{
-    RD_KAFKA_MSG_F_COPY, RD_KAFKA_MSG_F_PARTITION, rd_kafka_consume_batch_queue,
-    rd_kafka_message_destroy, rd_kafka_message_t, rd_kafka_message_timestamp,
-    rd_kafka_produce_batch, rd_kafka_queue_destroy, rd_kafka_queue_forward,
-    rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition, rd_kafka_queue_length,
-    rd_kafka_queue_new, rd_kafka_queue_t, rd_kafka_queue_yield, rd_kafka_topic_destroy,
-    rd_kafka_topic_new, rd_kafka_topic_t,
+    RD_KAFKA_MSG_F_COPY, rd_kafka_consume_batch_queue, rd_kafka_message_destroy,
+    rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_produce_batch, rd_kafka_queue_destroy,
+    rd_kafka_queue_forward, rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition,
+    rd_kafka_queue_length, rd_kafka_queue_new, rd_kafka_queue_t, rd_kafka_queue_yield,
+    rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
@@ -54,15 +52,16 @@ pub(crate) struct RecordQueue<C: ConsumerContext + 'static> {
     /// What is said by polling the consumer.
     others: Queue,
     consumer: Arc<BaseConsumer<C>>,
-    call: Vec<*mut rd_kafka_message_t>,
+    call: Vec<Owned>,
 }
 
 /// What came out of a [`RecordQueue`]. It lies in librdkafka's memory.
 pub(crate) enum Taken<'a> {
     /// A record.
     Record(Incoming<'a>),
-    /// A partition has something to complain of.
-    Error(RDKafkaErrorCode),
+    /// A partition has something to complain of. librdkafka takes the record that comes next for
+    /// taken now: its place has to be sought again, or a pause passes over it.
+    Error(i32, RDKafkaErrorCode),
 }
 
 /// A record as it was fetched.
@@ -74,6 +73,10 @@ pub(crate) struct Incoming<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
 }
+
+/// A message that librdkafka has left to us.
+#[repr(transparent)]
+struct Owned(NonNull<rd_kafka_message_t>);
 
 /// librdkafka's handle on a queue.
 struct Queue(NonNull<rd_kafka_queue_t>);
@@ -95,8 +98,7 @@ unsafe impl Send for Queue {}
 // SAFETY: as for Send.
 #[expect(unsafe_code, reason = "see above")]
 unsafe impl Sync for Queue {}
-// SAFETY: the pointers in `call` are written and read within one call of `take`, and the rest may
-// move between threads.
+// SAFETY: a message may be destroyed on any thread, and the rest may move between threads.
 #[expect(unsafe_code, reason = "see above")]
 unsafe impl<C: ConsumerContext + 'static> Send for RecordQueue<C> {}
 
@@ -163,13 +165,17 @@ impl Topic {
     fn send(&self, records: &[Outgoing<'_>], mut failed: impl FnMut(usize, RDKafkaErrorCode)) {
         let mut messages = Vec::with_capacity(records.len().min(CALL));
         let mut full = false;
-        for call in records.chunks(CALL) {
+        // A call for each partition: it looks that up before it makes messages. With a partition
+        // for each message it would leak the ones whose partition is not there.
+        let runs = records.chunk_by(|a, b| a.partition == b.partition);
+        for call in runs.flat_map(|run| run.chunks(CALL)) {
             if full {
                 // Nothing behind a record that found no room, or the order would not hold.
                 call.iter()
                     .for_each(|record| failed(record.number, RDKafkaErrorCode::QueueFull));
                 continue;
             }
+            let partition = call.first().map_or(0, |record| record.partition);
             messages.clear();
             messages.extend(call.iter().map(message_of));
             let count = i32::try_from(messages.len()).unwrap_or(i32::MAX);
@@ -180,8 +186,8 @@ impl Topic {
             unsafe {
                 rd_kafka_produce_batch(
                     self.0.as_ptr(),
-                    0,
-                    RD_KAFKA_MSG_F_COPY | RD_KAFKA_MSG_F_PARTITION,
+                    partition,
+                    RD_KAFKA_MSG_F_COPY,
                     messages.as_mut_ptr(),
                     count,
                 )
@@ -274,7 +280,7 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
     }
 
     /// From now on the records of `partition` flow here. To be called before each assignment of
-    /// it. False: they do not, and come by polling the consumer.
+    /// it. False: librdkafka has no queue for it.
     #[must_use]
     pub(crate) fn attach(&self, topic: &str, partition: i32) -> bool {
         let Ok(topic) = CString::new(topic) else {
@@ -302,16 +308,14 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
     pub(crate) fn take(&mut self, timeout: Duration, mut visit: impl FnMut(Taken<'_>)) -> usize {
         // A native call waits until it is full: first what is there, else for one record only.
         let mut count = self.fetch(CALL, Duration::ZERO);
-        if count == 0 && !timeout.is_zero() {
+        if count == 0 && !timeout.is_zero() && !self.others_wait() {
             count = self.fetch(1, timeout);
         }
         for message in self.call.drain(..) {
-            // SAFETY: librdkafka filled in the pointer and leaves the message to us until it is
-            // destroyed, below, after the last use of what borrows from it.
+            // SAFETY: it is not destroyed before the end of this turn.
             #[expect(unsafe_code, reason = "see above")]
             unsafe {
-                visit(taken(&*message));
-                rd_kafka_message_destroy(message);
+                visit(taken(message.0.as_ref()));
             }
         }
         count
@@ -321,15 +325,28 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
     fn fetch(&mut self, most: usize, timeout: Duration) -> usize {
         let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         debug_assert!(self.call.is_empty() && most <= self.call.capacity());
-        // SAFETY: `call` has room for `most` pointers, and librdkafka says how many it wrote. The
+        // SAFETY: `call` has room for `most` pointers, as which `Owned` lies in memory, and
+        // librdkafka says how many it wrote, none of them null. The
         // queue holds records and errors of partitions only, which is all that this call can take.
         #[expect(unsafe_code, reason = "see above")]
         unsafe {
-            let (queue, call) = (self.queue.0.as_ptr(), self.call.as_mut_ptr());
+            let (queue, call) = (self.queue.0.as_ptr(), self.call.as_mut_ptr().cast());
             let count = rd_kafka_consume_batch_queue(queue, timeout, call, most);
             let count = usize::try_from(count).unwrap_or(0);
             self.call.set_len(count);
             count
+        }
+    }
+}
+
+// === impl Owned ===
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // SAFETY: ours alone, and destroyed once.
+        #[expect(unsafe_code, reason = "see above")]
+        unsafe {
+            rd_kafka_message_destroy(self.0.as_ptr());
         }
     }
 }
@@ -364,7 +381,7 @@ impl Drop for Queue {
 #[expect(unsafe_code, reason = "see above")]
 unsafe fn taken(message: &rd_kafka_message_t) -> Taken<'_> {
     if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
-        return Taken::Error(message.err.into());
+        return Taken::Error(message.partition, message.err.into());
     }
     let bytes = |start: *mut std::ffi::c_void, length: usize| {
         // SAFETY: a pointer that is not null leads to so many bytes.

@@ -152,8 +152,9 @@ impl Stack {
 /// The dedupe store of the destination `name`. One on disk is read whole.
 async fn open_store(settings: &Settings, name: &str) -> Result<Arc<dyn DedupeStore>, StackError> {
     let (dedupe, destination) = (settings.dedupe.clone(), name.to_owned());
+    let named = check_destination(settings, name)?.dedupe_name(name);
     let open = move || {
-        let opened = cloudsync_dedupe::open(&dedupe, &destination);
+        let opened = cloudsync_dedupe::open(&dedupe, &named);
         opened.map_err(|source| StackError::Dedupe {
             destination,
             source,

@@ -20,7 +20,12 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, settings: &[(&str, &str)]) -> Self {
         let mut child = cloudsync()
+            .envs(settings.iter().copied())
             .args(["up", "--data-dir", text(data), "--listen", "127.0.0.1:0"])
             .args([
                 "--admin-listen",
@@ -303,6 +308,22 @@ fn a_file_is_gone_on_with_and_what_is_no_record_is_listed() {
     assert_eq!(send("1"), (198, vec![50, 150]));
     delivered(&data, 198, "\"n\":\"in a file\"");
     lag_is_zero(&up.address("✔ log"), 99 + 198);
+    up.signal("TERM");
+    assert_eq!(up.wait(), 0, "{}", up.said);
+
+    // At another place nothing is there yet, whatever the dedupe store knows of the old one.
+    let elsewhere = directory.path().join("elsewhere");
+    let url = |name: &str| format!("file://{}", text(&elsewhere.join(name)));
+    let mut up = Up::start_with(
+        &data,
+        &[
+            ("CLOUDSYNC_DESTINATIONS__AWS__URL", &url("aws")),
+            ("CLOUDSYNC_DESTINATIONS__AWS__GROUP", "aws-anew"),
+            ("CLOUDSYNC_DESTINATIONS__AZURE__URL", &url("azure")),
+            ("CLOUDSYNC_DESTINATIONS__AZURE__GROUP", "azure-anew"),
+        ],
+    );
+    delivered(&elsewhere, 198, "\"n\":\"in a file\"");
     up.signal("TERM");
     assert_eq!(up.wait(), 0, "{}", up.said);
 }

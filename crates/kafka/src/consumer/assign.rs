@@ -143,7 +143,10 @@ impl PollLoop {
             start.report(&topic, *partition);
             list.add_partition_offset(&topic, *partition, Offset::Offset(start.offset()))?;
             let attached = self.records.as_ref().map(|r| r.attach(&topic, *partition));
-            tracing::trace!(topic, partition, ?attached, "its records flow apart");
+            if attached != Some(true) {
+                let why = format!("partition {partition} of {topic} has no queue");
+                return Err(NativeError::Subscription(why));
+            }
         }
         self.consumer.incremental_assign(&list)?;
         // A rebalance in which we keep what we have assigns nothing, and is told to librdkafka only.

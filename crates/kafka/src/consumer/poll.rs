@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as NativeError;
 use rdkafka::message::Message;
+use rdkafka::topic_partition_list::Offset;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
@@ -230,16 +231,40 @@ impl PollLoop {
             return;
         };
         loop {
+            let mut lost: Vec<i32> = Vec::new();
             let count = records.take(timeout, |taken| match taken {
+                Taken::Record(record) if lost.contains(&record.partition) => {}
                 Taken::Record(record) => self.take(&record),
-                Taken::Error(code) => self.take_error(&NativeError::MessageConsumption(code)),
+                Taken::Error(partition, code) => {
+                    lost.push(partition);
+                    self.take_error(&NativeError::MessageConsumption(code));
+                }
             });
+            self.seek_again(&lost);
             timeout = Duration::ZERO;
             if count == 0 || self.end.is_some() || turn.elapsed() >= TURN {
                 break;
             }
         }
         self.records = Some(records);
+    }
+
+    /// librdkafka has lost its place in `partitions` ([`Taken::Error`]).
+    fn seek_again(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            let part = self.parts.get(partition).filter(|part| part.intake);
+            let Some(next) = part.map(|part| part.next) else {
+                continue;
+            };
+            let place = Offset::Offset(next);
+            let topic = &self.settings.topic;
+            let sought = self.consumer.seek(topic, *partition, place, Duration::ZERO);
+            if let Err(error) = sought {
+                let reason =
+                    format!("cannot go on at offset {next} of partition {partition}: {error}");
+                self.fail(reason);
+            }
+        }
     }
 
     fn poll_timeout(&self) -> Duration {

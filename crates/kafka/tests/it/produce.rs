@@ -256,3 +256,23 @@ async fn closing_says_what_stays_unacknowledged_and_ends_it() {
     );
     eventually("all room is free again", || producer.in_flight() == 0).await;
 }
+
+/// Records of a partition that is not there leave nothing behind in the client, or its queue would
+/// fill up for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_not_there_fails_and_holds_nothing() {
+    let (_broker, settings) = log().await;
+    let producer = Producer::new(&settings).unwrap();
+    producer.warm_up().await.unwrap();
+    let first = producer.produce(&settings.topic, vec![record(0, 12)]).await;
+    assert!(first[0].is_ok(), "{first:?}");
+    let nowhere = |number| ProduceRecord {
+        partition: 99,
+        ..record(number, 12)
+    };
+    let batch: Vec<_> = (0..100).map(nowhere).collect();
+    let results = producer.produce(&settings.topic, batch).await;
+    assert_eq!(results.len(), 100);
+    assert!(results.iter().all(Result::is_err), "{results:?}");
+    assert_eq!(producer.close(PATIENCE).await, 0);
+}
