@@ -236,7 +236,9 @@ struct Running {
 
 impl Running {
     fn start(temporary: &Path) -> Self {
-        let mut bench = cloudsync()
+        // Whoever runs the tests under nohup has SIGHUP ignored, and the bench would respect it.
+        let mut bench = Command::new("env")
+            .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_cloudsync")])
             .args(["bench", "pipeline", "--seconds", "600", "--rate", "100"])
             .env("TMPDIR", temporary)
             .stdout(Stdio::null())
