@@ -12,6 +12,7 @@
 // what is set, counted and waited for
 pub mod counters;
 mod health;
+mod id_hash;
 mod instruments;
 pub mod settings;
 mod stats;

@@ -7,7 +7,7 @@
 use crate::consumer::outcome::Reason;
 use crate::consumer::partition::PolledRecord;
 use crate::position::Position;
-use crate::producer::batch::{Headers, ProduceBatch, ProduceEntry};
+use crate::producer::batch::{Headers, ProduceBatch, ProduceEntry, append};
 use crate::producer::{Produced, Producer};
 use crate::settings::KafkaSettings;
 use bytes::Bytes;
@@ -107,11 +107,7 @@ impl DeadLetter {
     /// The original record, its parts put behind `bytes`.
     fn entry(&self, bytes: &mut Vec<u8>, partitions: u32) -> ProduceEntry {
         let PolledRecord { key, value, .. } = &self.original;
-        let mut put = |part: &Bytes| {
-            let start = bytes.len();
-            bytes.extend_from_slice(part);
-            start..bytes.len()
-        };
+        let mut put = |part: &Bytes| append(bytes, part);
         // By key, so that all dead letters of one key keep their order; never by the origin's
         // partition, which this topic may not have.
         let hashed = key.as_ref().or(value.as_ref());

@@ -326,8 +326,8 @@ impl<C: ConsumerContext + 'static> RecordQueue<C> {
         let timeout = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
         debug_assert!(self.call.is_empty() && most <= self.call.capacity());
         // SAFETY: `call` has room for `most` pointers, as which `Owned` lies in memory, and
-        // librdkafka says how many it wrote, none of them null. The
-        // queue holds records and errors of partitions only, which is all that this call can take.
+        // librdkafka says how many it wrote, none of them null. The queue holds records and errors
+        // of partitions only, which is all that this call can take.
         #[expect(unsafe_code, reason = "see above")]
         unsafe {
             let (queue, call) = (self.queue.0.as_ptr(), self.call.as_mut_ptr().cast());

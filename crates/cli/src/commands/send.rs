@@ -2,7 +2,7 @@
 //!
 //! In: records of any number, read as they are sent. Out: the counts; every complaint with its
 //! line; and, where it ended early, the line to go on from. Promises: constant memory; an interrupt
-//! reads no more, and waits for the answers to what was sent, [`LAST_ANSWERS`] at most.
+//! reads no more, and waits for the answers to what was sent, `LAST_ANSWERS` at most.
 
 mod progress;
 

@@ -218,10 +218,6 @@ fn blobs(subjects: &[Subject], places: &[usize]) -> (Vec<u8>, Vec<u8>) {
     (ids, prints)
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[async_trait]
 impl DedupeStore for Buckets {
     async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
@@ -314,13 +310,10 @@ impl DedupeStore for Buckets {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let connected = self.held.connected().await;
-        connected.map(|_| ()).map_err(|fault| self.fault(fault))
+        self.held.ready().await
     }
 
     fn health(&self) -> Health {
-        Health {
-            memory_losses: self.held.losses(),
-        }
+        self.held.health()
     }
 }

@@ -22,6 +22,11 @@ pub(super) struct Generations {
     window: u64,
 }
 
+/// A duration as Redis takes it.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 // === impl Clocks ===
 
 impl Clocks {
@@ -60,7 +65,7 @@ impl Clocks {
 
 impl Generations {
     pub(super) fn new(window: Duration) -> Self {
-        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        let window = millis(window);
         Self {
             window: window.max(1),
         }

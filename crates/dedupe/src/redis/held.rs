@@ -16,7 +16,7 @@ use super::names::Names;
 use super::pools::Pools;
 use super::server;
 use super::url::Node;
-use crate::store::StoreError;
+use crate::store::{Health, StoreError};
 use deadpool_redis::Connection;
 use parking_lot::RwLock;
 use redis::{Cmd, Value};
@@ -149,6 +149,19 @@ impl Held {
 
     pub(super) fn error(&self, fault: Fault) -> StoreError {
         fault.into_error(&self.store)
+    }
+
+    /// As [`DedupeStore::ready`](crate::DedupeStore::ready).
+    pub(super) async fn ready(&self) -> Result<(), StoreError> {
+        let connected = self.connected().await;
+        connected.map(drop).map_err(|fault| self.error(fault))
+    }
+
+    /// As [`DedupeStore::health`](crate::DedupeStore::health).
+    pub(super) fn health(&self) -> Health {
+        Health {
+            memory_losses: self.losses(),
+        }
     }
 
     /// How often the memory of a server was found lost.

@@ -8,6 +8,7 @@
 //! Redis itself ends a lease, and then nothing tells that there was one: what other layouts
 //! answer with taken over is granted here, but for an earlier start of the same instance.
 
+use super::clock::millis;
 use super::counts::Counts;
 use super::fault::Fault;
 use super::held::{Connected, Held, Scripts};
@@ -126,10 +127,6 @@ fn read(value: &Value) -> Result<Option<Known>, Fault> {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 // === impl Keys: marks ===
 
 impl Keys {
@@ -246,13 +243,10 @@ impl DedupeStore for Keys {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        let connected = self.held.connected().await;
-        connected.map(|_| ()).map_err(|fault| self.fault(fault))
+        self.held.ready().await
     }
 
     fn health(&self) -> Health {
-        Health {
-            memory_losses: self.held.losses(),
-        }
+        self.held.health()
     }
 }

@@ -4,6 +4,7 @@
 //! order of the log. A queue never refuses what was polled; it says when it is full, and the poll
 //! thread then pauses the partition. Closing drops what nobody took.
 
+use crate::producer::batch::append;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -222,11 +223,7 @@ impl BatchBuilder {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) {
-        let mut copy = |bytes: &[u8]| {
-            let start = self.buffer.len();
-            self.buffer.extend_from_slice(bytes);
-            start..self.buffer.len()
-        };
+        let mut copy = |bytes: &[u8]| append(&mut self.buffer, bytes);
         let (key, value) = (key.map(&mut copy), value.map(&mut copy));
         let length =
             |range: &Option<Range<usize>>| range.as_ref().map_or(0, ExactSizeIterator::len);

@@ -225,7 +225,8 @@ impl PollLoop {
 
     /// Records until none is there or the turn is over.
     fn take_records(&mut self, timeout: Duration) {
-        let (turn, mut timeout) = (Instant::now(), timeout);
+        // From the first records on: the wait for them is none of the turn.
+        let (mut turn, mut timeout) = (None, timeout);
         // Out of its place, since what is taken from it goes into the other fields.
         let Some(mut records) = self.records.take() else {
             return;
@@ -242,7 +243,8 @@ impl PollLoop {
             });
             self.seek_again(&lost);
             timeout = Duration::ZERO;
-            if count == 0 || self.end.is_some() || turn.elapsed() >= TURN {
+            let over = turn.get_or_insert_with(Instant::now).elapsed() >= TURN;
+            if count == 0 || self.end.is_some() || over {
                 break;
             }
         }

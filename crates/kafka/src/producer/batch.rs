@@ -37,6 +37,13 @@ pub struct ProduceEntry {
 /// Name and value of each header of a record.
 pub(crate) type Headers = Vec<(&'static str, Bytes)>;
 
+/// Puts `part` behind `bytes`; out: where it lies there.
+pub(crate) fn append(bytes: &mut Vec<u8>, part: &[u8]) -> Range<usize> {
+    let start = bytes.len();
+    bytes.extend_from_slice(part);
+    start..bytes.len()
+}
+
 // === impl ProduceBatch ===
 
 impl ProduceBatch {
@@ -113,11 +120,7 @@ impl ProduceBatch {
 impl From<Vec<ProduceRecord>> for ProduceBatch {
     fn from(records: Vec<ProduceRecord>) -> Self {
         let mut bytes = Vec::new();
-        let mut put = |part: &[u8]| {
-            let start = bytes.len();
-            bytes.extend_from_slice(part);
-            start..bytes.len()
-        };
+        let mut put = |part: &[u8]| append(&mut bytes, part);
         let entries = records
             .iter()
             .map(|record| ProduceEntry {

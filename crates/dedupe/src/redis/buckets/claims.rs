@@ -3,7 +3,8 @@
 //! In: subjects of different ids. Out: a [`Claim`] for each. Promises: Redis decides all claims of
 //! a part at once, by its own clock.
 
-use super::{Asked, Buckets, GUESSES, blobs, millis};
+use super::super::clock::millis;
+use super::{Asked, Buckets, GUESSES, blobs};
 use crate::claim::{Claim, Lease, Subject, Token};
 use crate::redis::fault::Fault;
 use crate::redis::held::Scripts;

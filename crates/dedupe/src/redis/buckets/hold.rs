@@ -3,7 +3,8 @@
 //! In: subjects and a token. Out: for each whether it was done. Promises: the script compares the
 //! token and changes at once.
 
-use super::{Asked, Buckets, GUESSES, at, blobs, millis};
+use super::super::clock::millis;
+use super::{Asked, Buckets, GUESSES, at, blobs};
 use crate::claim::{Subject, Token};
 use crate::redis::fault::Fault;
 use crate::redis::held::Scripts;

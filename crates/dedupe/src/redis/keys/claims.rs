@@ -4,8 +4,9 @@
 //! nobody holds; what is this token's already, or was an earlier start's, takes a transaction, and
 //! how long another's lease runs is asked apart.
 
+use super::super::clock::millis;
 use super::transact::{Change, transact};
-use super::{Keys, millis, read, text};
+use super::{Keys, read, text};
 use crate::claim::{Claim, Lease, Subject, Token};
 use crate::redis::fault::Fault;
 use crate::redis::plan::Part;
