@@ -15,9 +15,9 @@ use crate::instruments;
 use crate::record;
 use crate::settings::{DestinationSettings, WriteMode};
 use crate::sink::{self, OpenError, SegmentSink};
-use crate::stats;
+use crate::store::Watched;
 use crate::worker::Context;
-use cloudsync_dedupe::DedupeStore;
+use cloudsync_dedupe::{DedupeStore, StoreError};
 use cloudsync_kafka::{
     Consumer, DeadLetterProducer, GroupSettings, KafkaError, KafkaSettings, Producer,
 };
@@ -58,6 +58,7 @@ pub struct DestinationConsumer {
     counters: Arc<Counters>,
     health: Health,
     dead_letters: DeadLetterProducer,
+    store: Arc<Watched>,
 }
 
 /// Why a consumer was not started.
@@ -93,6 +94,14 @@ pub enum RunError {
         name: String,
         /// Why, and the way out.
         source: OpenError,
+    },
+    /// The dedupe store is laid out for other settings, or cannot keep what is promised.
+    #[error("destination {name} cannot use its dedupe store")]
+    Dedupe {
+        /// The destination.
+        name: String,
+        /// Why, and the way out.
+        source: StoreError,
     },
     /// Kafka will not have us, whatever we wait for.
     #[error("destination {name} cannot use kafka")]
@@ -135,8 +144,12 @@ impl DestinationConsumer {
         let dead_letters = DeadLetterProducer::new(producer, &deps.kafka);
         let health = Health::new(&deps.readiness, &deps.name);
         let counters = Arc::default();
+        let store = Watched::new(&deps.name, Arc::clone(&deps.store), &deps.readiness);
+        let store = Arc::new(store);
         instruments::register(&deps.metrics, &deps.name, &counters);
+        instruments::register_store(&deps.metrics, &deps.name, &store);
         Ok(Self {
+            store,
             deps,
             counters,
             health,
@@ -166,6 +179,7 @@ impl DestinationConsumer {
         let Some(sink) = self.open_sink().await? else {
             return Ok(());
         };
+        self.watch_store().await?;
         let settings = &self.deps.settings;
         let gate = Gate::new(
             settings.attempt_timeout(),
@@ -175,21 +189,6 @@ impl DestinationConsumer {
         let gate = Arc::new(gate);
         let dedupe = Dedupe::new(Arc::clone(&self.deps.store), Arc::clone(&self.counters));
         let dedupe = Arc::new(dedupe);
-        let ConsumerDeps {
-            name,
-            store,
-            stats_interval,
-            shutdown,
-            ..
-        } = &self.deps;
-        let report = stats::report(
-            name.clone(),
-            Arc::clone(store),
-            Arc::clone(&self.counters),
-            *stats_interval,
-            shutdown.clone(),
-        );
-        self.deps.tasks.spawn("dedupe statistics", report);
         let record = self.record_mode();
         let mut backoff = failures();
         while !self.deps.shutdown.is_draining() {
@@ -218,6 +217,24 @@ impl DestinationConsumer {
                 .log(Some(format!("a new consumer, because {error}")));
             self.sleep(wait).await;
         }
+        Ok(())
+    }
+
+    /// Waits a moment for the dedupe store, and looks at it from then on.
+    async fn watch_store(&self) -> Result<(), RunError> {
+        let ConsumerDeps {
+            stats_interval,
+            shutdown,
+            ..
+        } = &self.deps;
+        let ready = self.store.wait(shutdown).await;
+        ready.map_err(|source| RunError::Dedupe {
+            name: self.deps.name.clone(),
+            source,
+        })?;
+        let counters = Arc::clone(&self.counters);
+        let report = Arc::clone(&self.store).report(counters, *stats_interval, shutdown.clone());
+        self.deps.tasks.spawn("dedupe statistics", report);
         Ok(())
     }
 

@@ -14,11 +14,8 @@ use parking_lot::Mutex;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Longest wait for one call.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Subjects in one call.
 const CALL: usize = 1_024;
 /// Ids of the whole process that may wait for their marks.
@@ -108,11 +105,12 @@ impl Dedupe {
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
-        let admission = self.breaker.lock().admit(Instant::now(), PATIENCE);
+        let patience = self.store.patience();
+        let admission = self.breaker.lock().admit(Instant::now(), patience);
         if admission != Admission::Go {
             return None;
         }
-        let error = match timeout(PATIENCE, call).await {
+        let error = match timeout(patience, call).await {
             Ok(Ok(answer)) => {
                 if self.breaker.lock().succeeded() {
                     tracing::info!("the dedupe store is back");
@@ -120,7 +118,7 @@ impl Dedupe {
                 return Some(answer);
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+            Err(_) => format!("no answer within {patience:?}"),
         };
         // One failure is enough: going on without it costs nothing but duplicates.
         let class = ErrorClass::Denied;

@@ -1,6 +1,8 @@
 //! What a destination's consumer shows at `/metrics`; `docs/metrics.md` has them as a table.
 
 use crate::counters::Counters;
+use crate::store::Watched;
+use cloudsync_dedupe::Stats;
 use cloudsync_runtime::Metrics;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,6 +72,99 @@ const TABLE: [Row; 12] = [
         |it| &it.breaker_opened,
     ),
 ];
+
+/// Name, description and number of what a dedupe store tells.
+type StoreRow = (&'static str, &'static str, fn(&Stats) -> u64);
+
+const STORE_COUNTERS: [StoreRow; 10] = [
+    (
+        "cloudsync.dedupe.lookups",
+        "Ids looked up in the dedupe store",
+        |it| it.lookups,
+    ),
+    (
+        "cloudsync.dedupe.claims.granted",
+        "Claims granted, by whatever way",
+        |it| it.granted,
+    ),
+    (
+        "cloudsync.dedupe.claims.taken_over",
+        "Of these, claims taken over from another holder",
+        |it| it.taken_over,
+    ),
+    (
+        "cloudsync.dedupe.claims.busy",
+        "Claims of ids that another held: their records waited",
+        |it| it.busy,
+    ),
+    ("cloudsync.dedupe.leases.renewed", "Leases renewed", |it| {
+        it.renewed
+    }),
+    (
+        "cloudsync.dedupe.conflicts",
+        "Ids met under another fingerprint",
+        |it| it.conflicts,
+    ),
+    ("cloudsync.dedupe.marked", "Marks set", |it| it.marked),
+    (
+        "cloudsync.dedupe.evicted",
+        "Marks dropped before their window ended, because the store was full",
+        |it| it.evicted,
+    ),
+    (
+        "cloudsync.dedupe.expired",
+        "Marks dropped because their window had ended",
+        |it| it.expired,
+    ),
+    (
+        "cloudsync.dedupe.memory_losses",
+        "How often a shared store was found to have forgotten what it was told",
+        |it| it.memory_losses,
+    ),
+];
+
+const STORE_GAUGES: [StoreRow; 4] = [
+    (
+        "cloudsync.dedupe.entries",
+        "Ids that the dedupe store knows something of",
+        |it| it.entries,
+    ),
+    (
+        "cloudsync.dedupe.bytes",
+        "Memory that they take, at most",
+        |it| it.bytes,
+    ),
+    (
+        "cloudsync.dedupe.window.seconds",
+        "For how long marks are to be remembered",
+        |it| it.window.as_secs(),
+    ),
+    (
+        "cloudsync.dedupe.effective_window.seconds",
+        "Age of the oldest mark; 0 where the store does not tell",
+        |it| it.effective_window.unwrap_or_default().as_secs(),
+    ),
+];
+
+/// Makes the instruments of the dedupe store of `destination`. While it is away they show what it
+/// said last.
+pub(crate) fn register_store(metrics: &Metrics, destination: &str, store: &Arc<Watched>) {
+    let instruments = metrics.instruments([("destination", destination.to_owned())]);
+    let up = Arc::clone(store);
+    instruments.gauge(
+        "cloudsync.dedupe.up",
+        "1 while the dedupe store answers, else 0",
+        move || up.is_up().into(),
+    );
+    for (name, description, number) in STORE_COUNTERS {
+        let store = Arc::clone(store);
+        instruments.counter(name, description, move || number(&store.last()));
+    }
+    for (name, description, number) in STORE_GAUGES {
+        let store = Arc::clone(store);
+        instruments.gauge(name, description, move || number(&store.last()));
+    }
+}
 
 /// Makes the instruments of the consumer of `destination`.
 pub(crate) fn register(metrics: &Metrics, destination: &str, counters: &Arc<Counters>) {

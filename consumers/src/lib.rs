@@ -15,7 +15,7 @@ mod health;
 mod id_hash;
 mod instruments;
 pub mod settings;
-mod stats;
+mod store;
 
 // 1. what a record is
 pub mod parse;

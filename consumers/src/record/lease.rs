@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Longest wait for one call.
-const PATIENCE: Duration = Duration::from_secs(3);
 /// Left of a lease when the longest attempt has ended.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -151,11 +149,12 @@ impl Claims {
     }
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Away> {
-        let admission = self.breaker.lock().admit(Instant::now(), PATIENCE);
+        let patience = self.store.patience();
+        let admission = self.breaker.lock().admit(Instant::now(), patience);
         if admission != Admission::Go {
             return Err(Away);
         }
-        let error = match timeout(PATIENCE, call).await {
+        let error = match timeout(patience, call).await {
             Ok(Ok(answer)) => {
                 if self.breaker.lock().succeeded() {
                     tracing::info!("the dedupe store is back");
@@ -163,7 +162,7 @@ impl Claims {
                 return Ok(answer);
             }
             Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+            Err(_) => format!("no answer within {patience:?}"),
         };
         // One failure is enough: a call that hangs would hold every lane for its patience.
         if self

@@ -1,11 +1,13 @@
 //! What can be typed.
 
 mod bench;
+mod dedupe;
 mod doctor;
 pub mod examples;
 mod flags;
 mod send;
 
+pub use dedupe::{DedupeArgs, DedupeCommand, DedupeIdArgs, DedupePlanArgs, DedupeStatsArgs};
 pub use doctor::DoctorArgs;
 pub use send::SendArgs;
 
@@ -31,7 +33,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo and send; error for bench and with --quiet].
+    /// RUST_LOG, else info; warn for demo, send and dedupe; error for bench and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// Show no progress and no notes, and log errors only; what is asked for, and what went
@@ -67,6 +69,9 @@ pub enum Command {
     /// Tell how far each group is behind.
     #[command(after_help = examples::LAG)]
     Lag(LagArgs),
+    /// Look at what the dedupe stores hold, and plan their memory.
+    #[command(after_help = examples::DEDUPE)]
+    Dedupe(DedupeArgs),
     /// Measure what the parts carry and cost, beside a floor in the same run.
     #[command(after_help = examples::BENCH)]
     Bench(BenchArgs),

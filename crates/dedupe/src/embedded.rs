@@ -103,7 +103,7 @@ impl EmbeddedStore {
             "opened the dedupe store"
         );
         let mut segments = Segments::new(&directory, limits.window, known.segments);
-        segments.drop_needless(now, tables.oldest_mark());
+        segments.drop_needless(now, tables.oldest_since());
         let log = Log::start(segments, Arc::clone(&tables)).map_err(opening::failed(
             "start the thread that writes to",
             &directory,

@@ -13,6 +13,7 @@ pub mod store;
 
 // 2. which store, with which limits
 pub mod settings;
+pub mod sizing;
 pub mod units;
 
 // 3. the stores

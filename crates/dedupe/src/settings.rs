@@ -73,7 +73,7 @@ pub struct DedupeSettings {
     /// drops ids \[noeviction\].
     pub redis_maxmemory_policy: String,
     /// Ids of a destination that come within a window: above 1,000,000 for each shard the hashes
-    /// of the layout `buckets` are cut \[12,000,000\]. Fixed by whoever uses a namespace first.
+    /// of the layout `buckets` are cut \[12,000,000\]. A namespace that is cut otherwise is refused.
     pub redis_expected_ids: u64,
 }
 

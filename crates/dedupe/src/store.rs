@@ -111,6 +111,19 @@ pub trait DedupeStore: Debug + Send + Sync {
         Ok(())
     }
 
+    /// How long a caller waits for an answer: longer than the store itself takes for one, so that
+    /// the store ends a call that hangs, and knows of it.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+
+    /// Where the store keeps `subject`, for somebody who looks with the store's own tools; `None`
+    /// where there are none. Asks nobody.
+    fn place_of(&self, subject: &Subject) -> Option<String> {
+        let _of_all = subject;
+        None
+    }
+
     /// What befell the store since it was opened. Asks nobody, so it may be read before each call.
     fn health(&self) -> Health {
         Health::default()

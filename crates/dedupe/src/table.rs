@@ -250,6 +250,11 @@ impl Table {
         self.marks.oldest()
     }
 
+    /// When the oldest mark was set, at the earliest.
+    pub(crate) fn oldest_since(&mut self) -> Option<u64> {
+        self.marks.oldest_since()
+    }
+
     /// Counts from here on.
     pub(crate) fn reset_counts(&mut self) -> Stats {
         std::mem::take(&mut self.counts)

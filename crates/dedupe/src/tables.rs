@@ -174,9 +174,10 @@ impl Tables {
         sum
     }
 
-    /// When the oldest mark was set, at the latest; `None` without marks.
-    pub(crate) fn oldest_mark(&self) -> Option<u64> {
-        let oldest = |table: &Mutex<Table>| table.lock().oldest_mark();
+    /// When the oldest mark was set, at the earliest; `None` without marks. What was written
+    /// before it nobody needs to read again.
+    pub(crate) fn oldest_since(&self) -> Option<u64> {
+        let oldest = |table: &Mutex<Table>| table.lock().oldest_since();
         self.tables.iter().filter_map(oldest).min()
     }
 

@@ -100,6 +100,37 @@ Examples:
   cloudsync config schema > cloudsync.schema.json
   cloudsync config schema --toml > cloudsync.toml";
 
+/// Of `cloudsync dedupe`.
+pub const DEDUPE: &str = "\
+Examples:
+  cloudsync dedupe stats --config /etc/cloudsync.toml
+  cloudsync dedupe show order-4711 --key customer-17
+  cloudsync dedupe plan --rate 10000 --window 60min";
+
+/// Of `cloudsync dedupe stats`.
+pub const DEDUPE_STATS: &str = "\
+Examples:
+  CLOUDSYNC_DEDUPE__URL=redis://127.0.0.1:6379/0 cloudsync dedupe stats
+  cloudsync dedupe stats --destination aws --output json";
+
+/// Of `cloudsync dedupe show`.
+pub const DEDUPE_SHOW: &str = "\
+Examples:
+  cloudsync dedupe show order-4711 --config /etc/cloudsync.toml
+  cloudsync dedupe show order-4711 --key customer-17 --destination azure";
+
+/// Of `cloudsync dedupe forget`.
+pub const DEDUPE_FORGET: &str = "\
+Examples:
+  cloudsync dedupe forget order-4711 --config /etc/cloudsync.toml
+  cloudsync dedupe forget order-4711 --key customer-17 --destination azure";
+
+/// Of `cloudsync dedupe plan`.
+pub const DEDUPE_PLAN: &str = "\
+Examples:
+  cloudsync dedupe plan --rate 10000
+  cloudsync dedupe plan --rate 100000 --window 15min --output json";
+
 /// Of `cloudsync doctor`.
 pub const DOCTOR: &str = "\
 Examples:

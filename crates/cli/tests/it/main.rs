@@ -10,6 +10,7 @@ mod support;
 
 mod bad_input;
 mod bench;
+mod dedupe;
 mod demo;
 mod doctor;
 mod send;

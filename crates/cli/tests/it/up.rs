@@ -83,6 +83,12 @@ impl Up {
         );
     }
 
+    /// Ends it as an operator does.
+    pub(crate) fn end(&mut self) {
+        self.signal("TERM");
+        assert_eq!(self.wait(), 0, "{}", self.said);
+    }
+
     fn wait(&mut self) -> i32 {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -111,7 +117,7 @@ fn http(address: &str, request: &str) -> String {
 }
 
 /// Waits until `wanted` lines with `text` lie at both destinations.
-fn delivered(data: &Path, wanted: usize, text: &str) {
+pub(crate) fn delivered(data: &Path, wanted: usize, text: &str) {
     let end = Instant::now() + PATIENCE;
     for name in ["aws", "azure"] {
         loop {

@@ -180,7 +180,7 @@ fn commit(
         begun = segments.commit(at, records)?;
     }
     if begun || tidy {
-        let oldest = tables.oldest_mark();
+        let oldest = tables.oldest_since();
         segments.drop_needless(at.time, oldest);
         if oldest.is_some() && segments.is_behind(at.time) {
             // Told in the log if it fails; nobody's records depend on it.

@@ -58,9 +58,25 @@ impl Drop for Lock {
     }
 }
 
+/// Makes the directory and those above it, each synced into the one it lies in: marks in a
+/// directory that a power cut takes away were not kept.
+fn make(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let above = directory.parent().filter(|it| !it.as_os_str().is_empty());
+    above.map_or(Ok(()), make)?;
+    match fs::create_dir(directory) {
+        // Another process may have been first.
+        Err(error) if !directory.is_dir() => return Err(error),
+        _ => {}
+    }
+    segments::sync(above.unwrap_or_else(|| Path::new(".")))
+}
+
 /// Makes the directory, if there is none, and takes it for this process.
 pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
-    fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
+    make(directory).map_err(failed("make the directory", directory))?;
     let path = directory.join("lock");
     let file = File::options()
         .create(true)

@@ -313,7 +313,25 @@ impl DedupeStore for Buckets {
         self.held.ready().await
     }
 
+    /// The hash of now, and the field as redis-cli takes it between double quotes.
+    fn place_of(&self, subject: &Subject) -> Option<String> {
+        let generation = self.generations.of(self.held.clocks.now(subject.shard));
+        let parts = self.held.parts();
+        let places = plan(std::slice::from_ref(subject), [0].into_iter(), parts);
+        let sub = places.first()?.groups.first()?.sub;
+        let key = self
+            .held
+            .names
+            .bucket(subject.shard, generation, sub, parts);
+        let field = subject.id.0.iter().map(|byte| format!("\\x{byte:02x}"));
+        Some(format!("{key} \"{}\"", field.collect::<String>()))
+    }
+
     fn health(&self) -> Health {
         self.held.health()
+    }
+
+    fn patience(&self) -> Duration {
+        self.held.patience()
     }
 }

@@ -9,6 +9,7 @@ use super::link::Link;
 use super::url::{Node, Shape, Target};
 use crate::settings::{DedupeSettings, OpenError};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo,
@@ -76,6 +77,7 @@ impl Dialer {
         };
         let plain = address
             .into_connection_info()?
+            .set_tcp_settings(tcp())
             .set_redis_settings(self.login(true));
         if !self.target.tls {
             return Ok(plain);
@@ -105,9 +107,15 @@ impl Dialer {
             .set_response_timeout(Some(self.response_timeout))
     }
 
-    /// Longest time that connecting may take: finding the master is a step of its own.
+    /// Longest wait for a connection of a pool, and for making one.
     pub(super) fn patience(&self) -> Duration {
         self.connect_timeout
+    }
+
+    /// Longest time that a call may take in all: finding the master, connecting, looking the
+    /// server over, and the call itself, repeated once.
+    pub(super) fn longest_call(&self) -> Duration {
+        self.connect_timeout * 2 + self.response_timeout * 2
     }
 
     /// Connects.
@@ -186,7 +194,9 @@ impl Dialer {
         }
         let client = builder.build()?.async_get_client().await?;
         let found = client.get_connection_info().clone();
-        Ok(found.set_redis_settings(self.login(true)))
+        Ok(found
+            .set_tcp_settings(tcp())
+            .set_redis_settings(self.login(true)))
     }
 
     fn cluster(&self) -> Result<ClusterClient, RedisError> {
@@ -197,6 +207,7 @@ impl Dialer {
             .response_timeout(self.response_timeout)
             // A call has one end, whatever is tried inside.
             .overall_response_timeout(Some(self.response_timeout))
+            .tcp_settings(tcp())
             .retries(2);
         if self.target.tls {
             builder = builder
@@ -205,6 +216,11 @@ impl Dialer {
         }
         builder.build()
     }
+}
+
+/// A call is sent when it is made, not when the one before it has been answered.
+fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 fn certificates(settings: &DedupeSettings) -> Result<TlsCertificates, OpenError> {

@@ -3,7 +3,7 @@
 //! In: commands. Out: answers, or an error of the store. Promises: a store whose Redis is away
 //! opens all the same and goes on by itself once Redis is there; a connection that ended is made
 //! anew and the call repeated once (every call of a store may be repeated); nobody waits longer
-//! than the time-outs of the settings for one attempt; a namespace that is laid out otherwise, or
+//! than [`Held::patience`], which the time-outs of the settings decide; a namespace that is laid out otherwise, or
 //! a server that would evict, is refused before anything is written.
 
 use super::amnesia::Amnesia;
@@ -23,8 +23,9 @@ use redis::{Cmd, Value};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// What a store keeps of its Redis.
 pub(super) struct Held {
@@ -87,25 +88,52 @@ impl Held {
 
     /// Sends what `make` makes for the connection, and gives its answers with what `make` keeps
     /// for reading them. No answer is an error of the server.
-    pub(super) async fn send<Kept>(
+    pub(super) async fn send<Kept: Send>(
         &self,
         make: impl Fn(&Connected, Scripts) -> (Vec<Request>, Kept) + Send + Sync,
-    ) -> Result<(Vec<Vec<Value>>, Kept), StoreError>
-    where
-        Kept: Send,
-    {
+    ) -> Result<(Vec<Vec<Value>>, Kept), StoreError> {
+        self.in_time(self.send_again(&make)).await
+    }
+
+    async fn send_again<Kept: Send>(
+        &self,
+        make: &(impl Fn(&Connected, Scripts) -> (Vec<Request>, Kept) + Send + Sync),
+    ) -> Result<(Vec<Vec<Value>>, Kept), Fault> {
         let (mut scripts, mut repeated) = (Scripts::Known, false);
         loop {
-            let fault = match self.attempt(&make, scripts).await {
+            let fault = match self.attempt(make, scripts).await {
                 Ok(answers) => return Ok(answers),
                 Err(fault) => fault,
             };
             match fault.kind {
                 Kind::NoScript if scripts == Scripts::Known => scripts = Scripts::Whole,
                 Kind::Lost if !repeated => repeated = true,
-                _ => return Err(self.error(fault)),
+                _ => return Err(fault),
             }
         }
+    }
+
+    /// What `call` answers, or an error when [`Self::patience`] is over: then the connection is
+    /// given up as well, so that the next call does not wait on the same one.
+    pub(super) async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, Fault>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.dialer.longest_call();
+        let answer = timeout(limit, call).await.unwrap_or_else(|_| {
+            *self.current.write() = None;
+            Err(Fault::new(
+                Kind::Late,
+                format!("no answer within {limit:?}"),
+            ))
+        });
+        answer.map_err(|fault| self.error(fault))
+    }
+
+    /// As [`DedupeStore::patience`](crate::DedupeStore::patience): a little more than a call
+    /// takes, so that the store itself ends it, and knows.
+    pub(super) fn patience(&self) -> Duration {
+        self.dialer.longest_call() + Duration::from_millis(500)
     }
 
     async fn attempt<Kept: Send>(
@@ -153,8 +181,7 @@ impl Held {
 
     /// As [`DedupeStore::ready`](crate::DedupeStore::ready).
     pub(super) async fn ready(&self) -> Result<(), StoreError> {
-        let connected = self.connected().await;
-        connected.map(drop).map_err(|fault| self.error(fault))
+        self.in_time(self.connected()).await.map(drop)
     }
 
     /// As [`DedupeStore::health`](crate::DedupeStore::health).
@@ -162,6 +189,11 @@ impl Held {
         Health {
             memory_losses: self.losses(),
         }
+    }
+
+    /// Hashes of a shard and generation.
+    pub(super) fn parts(&self) -> u16 {
+        self.meta.parts()
     }
 
     /// How often the memory of a server was found lost.
@@ -212,29 +244,28 @@ impl Held {
         Ok(Connected { link, pools, parts })
     }
 
-    /// Refuses a server that would forget ids to make room.
+    /// Refuses servers that would forget ids to make room.
     async fn look_over(&self, link: &Link) -> Result<(), Fault> {
-        match server::policy(link, self.names.slot(0)).await? {
-            Some(policy) if policy == "noeviction" || policy == self.policy => Ok(()),
-            Some(policy) => Err(server::evicts(&policy)),
-            None => {
-                if !self.warned.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        store = self.store,
-                        "the server tells neither CONFIG GET nor INFO; that its maxmemory-policy \
-                         is noeviction cannot be checked"
-                    );
-                }
-                Ok(())
+        let mut silent = false;
+        for policy in server::policies(link, &self.names).await? {
+            match policy {
+                Some(policy) if policy == "noeviction" || policy == self.policy => {}
+                Some(policy) => return Err(server::evicts(&policy)),
+                None => silent = true,
             }
         }
+        if silent && !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                store = self.store,
+                "the server tells neither CONFIG GET nor INFO; that its maxmemory-policy is \
+                 noeviction cannot be checked"
+            );
+        }
+        Ok(())
     }
 
     async fn read_clocks(&self, link: &Link) -> Result<(), Fault> {
-        let shards = match link {
-            Link::Single(_) => 1,
-            Link::Cluster(_) => self.names.shards(),
-        };
+        let shards = link.servers(&self.names);
         let time = |shard| Request::of_shard(&self.names, shard, vec![redis::cmd("TIME")]);
         let answers = checked(link, (0..shards).map(time).collect()).await?;
         for (shard, answer) in (0..).zip(&answers) {

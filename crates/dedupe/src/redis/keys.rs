@@ -246,7 +246,15 @@ impl DedupeStore for Keys {
         self.held.ready().await
     }
 
+    fn place_of(&self, subject: &Subject) -> Option<String> {
+        Some(self.held.names.id(subject.shard, subject.id))
+    }
+
     fn health(&self) -> Health {
         self.held.health()
+    }
+
+    fn patience(&self) -> Duration {
+        self.held.patience()
     }
 }

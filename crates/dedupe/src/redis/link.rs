@@ -38,6 +38,14 @@ impl Request {
 // === impl Link ===
 
 impl Link {
+    /// The first so many shards lie on all servers that this store uses.
+    pub(super) fn servers(&self, names: &Names) -> u32 {
+        match self {
+            Self::Single(_) => 1,
+            Self::Cluster(_) => names.shards(),
+        }
+    }
+
     /// Sends all of `requests` at once. Errors of the server stand among the answers.
     pub(super) async fn send(&self, requests: Vec<Request>) -> Result<Vec<Vec<Value>>, Fault> {
         match self {

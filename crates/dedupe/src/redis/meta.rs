@@ -2,7 +2,7 @@
 //!
 //! In: the settings, and what stands under `<namespace>:meta`. Out: the number of parts of a
 //! shard, or a refusal with the way out. Promises: two processes never use one namespace in
-//! different layouts, windows or shards, in which they would not find each other's ids.
+//! different layouts, windows, shards or parts, in which they would not find each other's ids.
 
 use super::fault::{Fault, Kind};
 use crate::settings::{DedupeSettings, Layout};
@@ -41,6 +41,11 @@ impl Meta {
         }
     }
 
+    /// Hashes of a shard and generation.
+    pub(super) fn parts(&self) -> u16 {
+        self.parts
+    }
+
     fn read(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
         let mut word = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=');
@@ -63,6 +68,9 @@ impl Meta {
 
     /// How many parts a shard has, where `found` stands under the name `key`, or nothing did.
     ///
+    /// Nobody follows another's number of parts: after a wipe the first to come writes its own,
+    /// and until the others had noticed two of them could hold one id.
+    ///
     /// # Errors
     /// [`Kind::Refused`], when the namespace is laid out for other settings.
     pub(super) fn agree(&self, key: &str, found: Option<&[u8]>) -> Result<u16, Fault> {
@@ -70,25 +78,17 @@ impl Meta {
             return Ok(self.parts);
         };
         let text = String::from_utf8_lossy(found);
-        // The number of parts is the first process' to choose: all others follow it.
-        match Self::read(&text) {
-            Some(meta)
-                if (Self {
-                    parts: self.parts,
-                    ..meta
-                }) == *self =>
-            {
-                Ok(meta.parts)
-            }
-            _ => Err(Fault::new(
-                Kind::Refused,
-                format!(
-                    "its key {key} says {text:?}, the settings say \"{self}\"; set layout, window \
-                     and shards as they were, or let every destination drain (lag 0) and set \
-                     another dedupe.namespace"
-                ),
-            )),
+        if Self::read(&text) == Some(*self) {
+            return Ok(self.parts);
         }
+        Err(Fault::new(
+            Kind::Refused,
+            format!(
+                "its key {key} says {text:?}, the settings say \"{self}\"; set dedupe.layout, \
+                 window, shards and redis_expected_ids (which decides the parts) as they were, or \
+                 let every destination drain (lag 0) and set another dedupe.namespace"
+            ),
+        ))
     }
 }
 
@@ -117,8 +117,9 @@ mod tests {
             let layout = if keys { Layout::Keys } else { Layout::Buckets };
             let meta = Meta { layout, window, shards, parts };
             prop_assert_eq!(Meta::read(&meta.to_string()), Some(meta));
-            let mine = Meta { parts: 1, ..meta };
-            prop_assert_eq!(mine.agree("k", Some(meta.to_string().as_bytes())), Ok(parts));
+            prop_assert_eq!(meta.agree("k", Some(meta.to_string().as_bytes())), Ok(parts));
+            let other = Meta { parts: parts % 256 + 1, ..meta };
+            prop_assert!(other.agree("k", Some(meta.to_string().as_bytes())).is_err());
         }
 
         #[test]

@@ -8,7 +8,7 @@ use super::fault::{Fault, Kind};
 use super::held::checked;
 use super::link::{Link, Request};
 use super::url::Node;
-use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime};
+use deadpool_redis::{Connection, Manager, Pool, PoolError, Runtime, TimeoutType};
 use parking_lot::Mutex;
 use redis::{AsyncConnectionConfig, Cmd, ConnectionAddr, ConnectionInfo, Value};
 use std::collections::HashMap;
@@ -62,7 +62,11 @@ impl Pools {
         let pool = self.pool(info)?;
         pool.get().await.map_err(|error| match error {
             PoolError::Backend(error) => Fault::from(error),
-            PoolError::Timeout(_) => Fault::new(Kind::Late, "no connection of the pool in time"),
+            // All of them are in use: that says nothing against the server.
+            PoolError::Timeout(TimeoutType::Wait) => {
+                Fault::new(Kind::Unable, "no connection of the pool was free in time")
+            }
+            PoolError::Timeout(_) => Fault::new(Kind::Late, "no connection for the pool in time"),
             error => Fault::new(Kind::Unable, error.to_string()),
         })
     }

@@ -1,23 +1,30 @@
 //! What a store must know of a server before it trusts it with ids.
 //!
-//! In: a link. Out: the server's `maxmemory-policy`, where it tells. Promises: a managed server
-//! that refuses CONFIG is asked by INFO, and one that refuses both is no error.
+//! In: a link. Out: the `maxmemory-policy` of each server behind it, where it tells. Promises: a
+//! managed server that refuses CONFIG is asked by INFO, and one that refuses both is no error.
 
 use super::fault::{Fault, Kind};
 use super::link::{Link, Request};
+use super::names::Names;
 use redis::{Cmd, Value};
 
-/// The server's `maxmemory-policy`; `None` where it does not tell.
-pub(super) async fn policy(link: &Link, slot: u16) -> Result<Option<String>, Fault> {
-    let mut config = Cmd::new();
-    config.arg("CONFIG").arg("GET").arg("maxmemory-policy");
-    let mut info = Cmd::new();
-    info.arg("INFO").arg("memory");
-    let commands = vec![config, info];
-    let answers = link.send(vec![Request { slot, commands }]).await?;
-    let answers = answers.into_iter().flatten().collect::<Vec<Value>>();
+/// The `maxmemory-policy` of the server of each shard; `None` where it does not tell.
+pub(super) async fn policies(link: &Link, names: &Names) -> Result<Vec<Option<String>>, Fault> {
+    let ask = |shard| {
+        let mut config = Cmd::new();
+        config.arg("CONFIG").arg("GET").arg("maxmemory-policy");
+        let mut info = Cmd::new();
+        info.arg("INFO").arg("memory");
+        Request::of_shard(names, shard, vec![config, info])
+    };
+    let asked = (0..link.servers(names)).map(ask).collect();
+    let answers = link.send(asked).await?;
+    answers.iter().map(|answers| policy(answers)).collect()
+}
+
+fn policy(answers: &[Value]) -> Result<Option<String>, Fault> {
     // A server that is loading or wants a password says so to both.
-    if let Some(fault) = Fault::among(&answers) {
+    if let Some(fault) = Fault::among(answers) {
         let told = |code: &str| fault.reason.starts_with(code);
         if fault.kind != Kind::Refused || told("NOAUTH") || told("WRONGPASS") {
             return Err(fault);

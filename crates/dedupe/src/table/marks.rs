@@ -135,10 +135,20 @@ impl Marks {
 
     /// When the oldest mark was set, at the latest.
     pub(super) fn oldest(&mut self) -> Option<u64> {
+        self.pop_stale();
+        self.ring.oldest_time()
+    }
+
+    /// When the oldest mark was set, at the earliest.
+    pub(super) fn oldest_since(&mut self) -> Option<u64> {
+        self.pop_stale();
+        self.ring.oldest_since()
+    }
+
+    fn pop_stale(&mut self) {
         while self.ring.oldest().is_some_and(|mark| mark.place.is_stale()) {
             self.ring.pop();
         }
-        self.ring.oldest_time()
     }
 
     /// Drops the oldest mark. Out: whether there was one.

@@ -117,6 +117,11 @@ impl Ring {
         self.runs.front().map(|run| run.newest)
     }
 
+    /// When the oldest mark was set, at the earliest.
+    pub(super) fn oldest_since(&self) -> Option<u64> {
+        self.runs.front().map(|run| run.oldest)
+    }
+
     /// Marks from this number on count as set at `now`: they can be changed where they stand.
     pub(super) fn open_run(&mut self, now: u64) -> u64 {
         let long = self.runs.len() >= EXACT_RUNS;

@@ -16,6 +16,7 @@ mod consumers;
 mod destinations;
 mod foreign;
 mod kills;
+mod models;
 mod resends;
 mod restarts;
 mod sdk;

@@ -301,7 +301,7 @@ pub(super) const KEYS: &[Key] = &[
         "dedupe.redis_expected_ids",
         at_least("ids", 1),
         "Ids of a destination that come within a window. Above 1,000,000 for each of dedupe.shards \
-         the hashes of the layout buckets are cut; whoever uses a namespace first decides.",
+         the hashes of the layout buckets are cut; a namespace cut otherwise is refused.",
     ),
     // destinations
     key(

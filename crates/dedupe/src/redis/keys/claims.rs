@@ -88,6 +88,10 @@ impl Keys {
         }
         let lease = millis(self.lease);
         let decide = |subject: &Subject, known: Option<&Known>| match known.map(|k| k.state) {
+            // Taken anew with another content since the first look: a conflict.
+            _ if known.is_some_and(|known| known.fingerprint != subject.fingerprint) => {
+                Change::Leave
+            }
             Some(State::Held { token: holder, .. }) if holder == token => Change::Extend(lease),
             Some(State::Held { token: holder, .. }) if !token.succeeds(holder) => Change::Leave,
             Some(State::Done { .. } | State::Dead { .. }) => Change::Leave,

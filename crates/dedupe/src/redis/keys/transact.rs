@@ -41,8 +41,9 @@ pub(super) async fn transact(
 ) -> Result<Vec<(Option<Known>, Change)>, StoreError> {
     let mut told = vec![(None, Change::Leave); subjects.len()];
     for part in plan(subjects, places.iter().copied(), 1) {
-        let done = one_part(held, subjects, &part, &decide).await;
-        let done = done.map_err(|fault| held.error(fault))?;
+        let done = held
+            .in_time(one_part(held, subjects, &part, &decide))
+            .await?;
         for (place, outcome) in part.places.iter().zip(done) {
             if let Some(slot) = told.get_mut(*place) {
                 *slot = outcome;
