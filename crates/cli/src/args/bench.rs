@@ -32,6 +32,10 @@ pub struct BenchArgs {
     /// what a consumer costs.
     #[arg(long, value_enum, default_value_t = BenchDestinations::Null)]
     pub destinations: BenchDestinations,
+    /// The dedupe store of `pipeline` and `consumer`; `buckets` and `keys` are a Redis of the
+    /// bench's own (redis-server on PATH), whose processor time is shown as well.
+    #[arg(long, value_enum, default_value_t = BenchDedupe::Memory)]
+    pub dedupe: BenchDedupe,
     /// Share of the records that `pipeline` sends again under the same ids, 0 to 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub resend: f64,
@@ -59,6 +63,20 @@ pub enum BenchKind {
     Http,
     /// One consumer that drains a full log.
     Consumer,
+}
+
+/// Which dedupe store is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BenchDedupe {
+    /// A table in each consumer.
+    #[default]
+    Memory,
+    /// The same with a log on disk behind it, as `up` has it.
+    Embedded,
+    /// Redis, hashes per time window.
+    Buckets,
+    /// Redis, a key for each id.
+    Keys,
 }
 
 /// Where `bench pipeline` delivers to.

@@ -80,7 +80,9 @@ impl Crew {
             address: None,
         };
         role.tell(job).await?;
-        role.address = role.up(READY).await?;
+        let (address, worker) = role.up(READY).await?;
+        role.address = address;
+        role.pid = worker.unwrap_or(role.pid);
         Ok(role)
     }
 
@@ -184,9 +186,9 @@ impl Role {
         }
     }
 
-    async fn up(&mut self, limit: Duration) -> anyhow::Result<Option<SocketAddr>> {
+    async fn up(&mut self, limit: Duration) -> anyhow::Result<(Option<SocketAddr>, Option<u32>)> {
         match self.answer(limit).await? {
-            Answer::Up { address } => Ok(address),
+            Answer::Up { address, pid } => Ok((address, pid)),
             other => Err(self.strange(&other)),
         }
     }

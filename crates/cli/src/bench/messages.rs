@@ -27,6 +27,8 @@ pub(crate) enum Job {
         settings: Box<Settings>,
         destination: String,
     },
+    /// A Redis, with its directory.
+    Redis { directory: PathBuf },
     /// The clients.
     Load(LoadJob),
     /// Floor: records straight into the log, by the gateway's producer.
@@ -104,8 +106,12 @@ pub(crate) struct Run {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
-    /// It runs, and listens there if it listens.
-    Up { address: Option<SocketAddr> },
+    /// It runs, and listens there if it listens; with the number of the process that does the
+    /// work, if that is another one.
+    Up {
+        address: Option<SocketAddr>,
+        pid: Option<u32>,
+    },
     /// What became of a run.
     Load(Box<LoadReport>),
     /// Where a consumer is.

@@ -3,7 +3,7 @@
 //! In: what was typed. Out: a [`Plan`] with every default in place. Promises: what does not fit
 //! together is refused before a process starts; a run ends by itself, in time and in bytes.
 
-use crate::args::{BenchArgs, BenchDestinations, BenchKind};
+use crate::args::{BenchArgs, BenchDedupe, BenchDestinations, BenchKind};
 use crate::failure::Failure;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub(crate) struct Plan {
     pub(crate) resend: f64,
     /// The destinations are directories.
     pub(crate) files: bool,
+    pub(crate) dedupe: BenchDedupe,
     /// The test hook.
     pub(crate) lose_one: bool,
 }
@@ -74,6 +75,13 @@ impl Plan {
                 ));
             }
         }
+        let consumes = matches!(kind, BenchKind::Pipeline | BenchKind::Consumer);
+        if !consumes && args.dedupe != BenchDedupe::default() {
+            return Err(refused(
+                kind,
+                "has no consumer: --dedupe is for pipeline and consumer",
+            ));
+        }
         let connections = match kind {
             BenchKind::Pipeline | BenchKind::Gateway | BenchKind::Consumer => 4,
             BenchKind::Unary => 8,
@@ -94,6 +102,7 @@ impl Plan {
             connections: args.connections.map_or(connections, |count| count as usize),
             resend: args.resend,
             files: args.destinations == BenchDestinations::File,
+            dedupe: args.dedupe,
             lose_one: args.lose_one,
         })
     }

@@ -137,6 +137,51 @@ fn each_entrance_of_the_gateway_is_measured_alone() {
 }
 
 #[test]
+fn each_dedupe_store_recognises_what_is_sent_again() {
+    let redis = redis_is_there();
+    for (store, shared) in [("embedded", false), ("buckets", true), ("keys", true)] {
+        if shared && !redis {
+            continue;
+        }
+        let load = [
+            "--seconds",
+            "1",
+            "--rounds",
+            "1",
+            "--rate",
+            "3000",
+            "--resend",
+            "0.2",
+        ];
+        let report = bench(&[&["pipeline", "--dedupe", store], &load[..]].concat());
+        let roles = ["log", "gateway", "aws", "azure", "redis", "load"];
+        let roles: Vec<_> = roles
+            .into_iter()
+            .filter(|it| shared || *it != "redis")
+            .collect();
+        assert_shape(&report, "pipeline", &roles);
+        let resent = report["resent"].as_u64().unwrap();
+        assert!(resent > 100, "{store}: {report}");
+        for place in report["arrived"].as_array().unwrap() {
+            assert_eq!(place["duplicates"], resent, "{store}: {report}");
+        }
+    }
+}
+
+fn redis_is_there() -> bool {
+    let there = Command::new("redis-server")
+        .arg("--version")
+        .output()
+        .is_ok();
+    if !there {
+        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(!ci, "redis-server is missing: apt-get install redis-server");
+        eprintln!("SKIPPED: redis-server is missing: apt-get install redis-server");
+    }
+    there
+}
+
+#[test]
 fn a_consumer_drains_a_full_log_in_each_round() {
     let report = bench(&["consumer", "--seconds", "1"]);
     assert_shape(&report, "consumer", &["log", "consumer"]);
@@ -210,6 +255,7 @@ fn what_does_not_fit_together_is_refused_before_anything_starts() {
         &["consumer", "--rate", "1"],
         &["gateway", "--resend", "0.1"],
         &["gateway", "--destinations", "file"],
+        &["unary", "--dedupe", "keys"],
         &["gateway", "--seconds", "0"],
         &["gateway", "--payload-bytes", "1"],
         &["nonsense"],

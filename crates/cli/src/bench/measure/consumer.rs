@@ -43,6 +43,7 @@ pub(super) async fn measure(world: &mut World<'_>) -> anyhow::Result<Figures> {
         .collect();
     let log = world.log().await?;
     let filled = fill(world).await?;
+    let store = world.store().await?;
     let mut figures = Figures {
         rounds: Vec::new(),
         compared: vec![OURS.to_owned()],
@@ -59,7 +60,14 @@ pub(super) async fn measure(world: &mut World<'_>) -> anyhow::Result<Figures> {
     };
     for number in 1..=rounds {
         say::note(format_args!("round {number} of {rounds}"));
-        let mut round = ours(world, &log, number, filled, &mut figures).await?;
+        let mut round = ours(
+            world,
+            [Some(&log), store.as_ref()],
+            number,
+            filled,
+            &mut figures,
+        )
+        .await?;
         let mut reader = world.fetcher(FLOOR).await?;
         let meter = Meter::begin(&[&reader])?;
         let fetch = Question::Fetch {
@@ -91,18 +99,18 @@ async fn fill(world: &mut World<'_>) -> anyhow::Result<Done> {
 /// One round of ours.
 async fn ours(
     world: &mut World<'_>,
-    log: &Role,
+    around: [Option<&Role>; 2],
     number: u32,
     filled: Done,
     figures: &mut Figures,
 ) -> anyhow::Result<Round> {
     let destination = format!("round-{number}");
     let mut consumer = world.consumer(OURS, &destination).await?;
-    let meter = Meter::begin(&[log, &consumer])?;
+    let meter = Meter::begin(&with(around, &consumer))?;
     consumer.begin().await?;
     let before = figures.points.last().map_or(0.0, |point| point.seconds);
     let watched = watch(&mut consumer, filled.records, before).await?;
-    let costs = meter.end(&[log, &consumer])?;
+    let costs = meter.end(&with(around, &consumer))?;
     figures.points.extend(watched.points);
     evidence::nothing_behind(world, &[destination.as_str()]).await?;
     let state = consumer.drain().await?;
@@ -118,6 +126,10 @@ async fn ours(
         ours: costs,
         ..Round::default()
     })
+}
+
+fn with<'a>(around: [Option<&'a Role>; 2], consumer: &'a Role) -> Vec<&'a Role> {
+    around.into_iter().flatten().chain([consumer]).collect()
 }
 
 /// What was seen of a consumer from outside.

@@ -27,6 +27,8 @@ struct Front {
     log: Role,
     gateway: Role,
     consumers: Vec<Role>,
+    /// What their dedupe stores share.
+    store: Option<Role>,
     load: Role,
     /// Everything, measured or not.
     sent: Sent,
@@ -125,6 +127,7 @@ impl Front {
         };
         let log = world.log().await?;
         let gateway = world.gateway().await?;
+        let store = world.store().await?;
         let mut consumers = Vec::new();
         if world.plan.kind == BenchKind::Pipeline {
             for name in world.settings.destination_names() {
@@ -137,6 +140,7 @@ impl Front {
             log,
             gateway,
             consumers,
+            store,
             load: world.load(way).await?,
             sent: Sent::default(),
         })
@@ -161,7 +165,7 @@ impl Front {
 
     fn roles(&self) -> Vec<&Role> {
         let front = [&self.log, &self.gateway];
-        let roles = front.into_iter().chain(&self.consumers);
+        let roles = front.into_iter().chain(&self.consumers).chain(&self.store);
         roles.chain(std::iter::once(&self.load)).collect()
     }
 

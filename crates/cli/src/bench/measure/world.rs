@@ -3,6 +3,7 @@
 //! In: a plan and settings. Out: running processes. Promises: everything is on free ports of this
 //! machine and below one directory, whatever the settings say.
 
+use crate::args::BenchDedupe;
 use crate::bench::crew::{Crew, Role};
 use crate::bench::messages::{Job, LoadJob, Way};
 use crate::bench::plan::Plan;
@@ -10,6 +11,7 @@ use crate::failure::Failure;
 use crate::settings::{Settings, file_url};
 use anyhow::Context;
 use cloudsync_consumers::DestinationSettings;
+use cloudsync_dedupe::settings::Layout;
 use cloudsync_kafka::KafkaSettings;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -44,7 +46,11 @@ impl<'a> World<'a> {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         settings.log.listen = free;
         settings.gateway.listen = free;
-        settings.dedupe.url = "memory:".to_owned();
+        settings.dedupe.url = match plan.dedupe {
+            BenchDedupe::Embedded => file_url(&directory.join("dedupe")),
+            // A Redis says where it is when it has been started.
+            BenchDedupe::Memory | BenchDedupe::Buckets | BenchDedupe::Keys => "memory:".to_owned(),
+        };
         // Nobody's group but ours, and each with what is set for it.
         let mut given = std::mem::take(&mut settings.destinations);
         for name in DESTINATIONS {
@@ -80,6 +86,19 @@ impl<'a> World<'a> {
         let log = self.crew.start("log", &job).await?;
         self.settings.kafka.brokers = log.address()?.to_string();
         Ok(log)
+    }
+
+    /// Starts what the dedupe stores of all consumers share, if they share anything.
+    pub(super) async fn store(&mut self) -> anyhow::Result<Option<Role>> {
+        self.settings.dedupe.layout = match self.plan.dedupe {
+            BenchDedupe::Memory | BenchDedupe::Embedded => return Ok(None),
+            BenchDedupe::Buckets => Layout::Buckets,
+            BenchDedupe::Keys => Layout::Keys,
+        };
+        let directory = self.directory.join("redis");
+        let redis = self.crew.start("redis", &Job::Redis { directory }).await?;
+        self.settings.dedupe.url = format!("redis://{}/0", redis.address()?);
+        Ok(Some(redis))
     }
 
     pub(super) async fn gateway(&mut self) -> anyhow::Result<Role> {

@@ -5,6 +5,7 @@
 
 mod floor;
 mod parts;
+mod redis;
 
 use super::load;
 use super::messages::{Answer, Job, LoadJob, Question};
@@ -61,6 +62,7 @@ async fn work(mut inbox: Inbox) -> anyhow::Result<()> {
             settings,
             destination,
         } => parts::consumer(&settings, &destination, inbox).await,
+        Job::Redis { directory } => redis::serve(&directory, inbox).await,
         Job::Load(job) => clients(&job, inbox).await,
         Job::Produce {
             kafka,
@@ -133,7 +135,7 @@ impl Inbox {
 }
 
 fn up(address: Option<SocketAddr>) {
-    answer(&Answer::Up { address });
+    answer(&Answer::Up { address, pid: None });
 }
 
 /// A bench that has gone away reads nothing more, and has closed stdin as well.
