@@ -18,7 +18,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     for (name, destination) in &settings.destinations {
         findings.push(examine_destination(name, destination, all_unset).await);
     }
-    findings.push(dedupe(settings));
+    findings.push(dedupe(settings).await);
     findings
 }
 
@@ -57,9 +57,19 @@ async fn examine_destination(
     }
 }
 
-fn dedupe(settings: &Settings) -> Finding {
+async fn dedupe(settings: &Settings) -> Finding {
     if let Err(error) = cloudsync_dedupe::settings::check(&settings.dedupe) {
         return Finding::fail("dedupe", error);
+    }
+    if settings.dedupe.url.starts_with("redis") {
+        // Whichever destination asks, it is one server and one namespace.
+        let store = match cloudsync_dedupe::open(&settings.dedupe, "doctor") {
+            Ok(store) => store,
+            Err(error) => return Finding::fail("dedupe", error),
+        };
+        if let Err(error) = store.examine().await {
+            return Finding::fail("dedupe", error);
+        }
     }
     match sizes::short_window(settings) {
         Some(why) => Finding::note("dedupe", why),

@@ -184,6 +184,18 @@ impl Held {
         self.in_time(self.connected()).await.map(drop)
     }
 
+    /// As [`DedupeStore::examine`](crate::DedupeStore::examine).
+    pub(super) async fn examine(&self) -> Result<(), StoreError> {
+        self.in_time(async {
+            let Dialled { link, .. } = self.dialer.dial().await?;
+            self.look_over(&link).await?;
+            let key = self.names.meta();
+            let found = self.ask_meta(&link, redis::cmd("GET").arg(key)).await?;
+            self.meta.agree(key, found.as_deref()).map(drop)
+        })
+        .await
+    }
+
     /// As [`DedupeStore::health`](crate::DedupeStore::health).
     pub(super) fn health(&self) -> Health {
         Health {
@@ -278,20 +290,24 @@ impl Held {
         Ok(())
     }
 
+    /// What `command` answers about the meta; `None` where nothing stands there.
+    async fn ask_meta(&self, link: &Link, command: &Cmd) -> Result<Option<Vec<u8>>, Fault> {
+        let slot = super::names::slot_of(self.names.meta().as_bytes());
+        let commands = vec![command.clone()];
+        let answers = checked(link, vec![Request { slot, commands }]).await?;
+        Ok(match answers.into_iter().flatten().next() {
+            Some(Value::BulkString(found)) => Some(found),
+            _ => None,
+        })
+    }
+
     /// Looks at the meta and the markers. Out: the hashes of a shard and generation.
     async fn look(&self, link: &Link) -> Result<u16, Fault> {
         let key = self.names.meta();
-        let mut meta = Cmd::new();
-        meta.arg("SET").arg(key).arg(self.meta.to_string());
-        meta.arg("NX").arg("GET");
-        let slot = super::names::slot_of(key.as_bytes());
-        let commands = vec![meta];
-        let answers = checked(link, vec![Request { slot, commands }]).await?;
-        let found = match answers.first().and_then(|answers| answers.first()) {
-            Some(Value::BulkString(found)) => Some(found.as_slice()),
-            _ => None,
-        };
-        let parts = self.meta.agree(key, found)?;
+        let mut set = Cmd::new();
+        set.arg("SET").arg(key).arg(self.meta.to_string());
+        let found = self.ask_meta(link, set.arg("NX").arg("GET")).await?;
+        let parts = self.meta.agree(key, found.as_deref())?;
         // Only now, so that a namespace of others is left as it was.
         let (requests, fresh) = Amnesia::look(&self.names).into_parts();
         let answers = checked(link, requests).await?;

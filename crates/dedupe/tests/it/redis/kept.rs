@@ -164,8 +164,10 @@ async fn a_namespace_keeps_the_layout_that_it_began_with() {
         ];
         for other in others {
             let store = open(&other, "aws").unwrap();
+            let examined = store.examine().await.unwrap_err();
             let error = store.complete(&[subject(1)]).await.unwrap_err();
             assert!(!error.is_retryable(), "{error}");
+            assert_eq!(error, examined);
             let text = error.to_string();
             assert!(
                 text.contains(&format!("{}:meta", first.namespace)),
@@ -174,6 +176,20 @@ async fn a_namespace_keeps_the_layout_that_it_began_with() {
             assert!(text.contains("dedupe.namespace"), "{text}");
         }
     }
+}
+
+#[tokio::test]
+async fn who_only_looks_leaves_nothing() {
+    if !at_hand() {
+        return;
+    }
+    let server = Server::start("");
+    for layout in LAYOUTS {
+        let settings = settings(&format!("redis://127.0.0.1:{}", server.port), layout);
+        open(&settings, "aws").unwrap().examine().await.unwrap();
+        assert_eq!(server.ask(&["DBSIZE"]), "int(0)");
+    }
+    drop(server);
 }
 
 #[tokio::test]
