@@ -7,6 +7,7 @@
 use crate::chain::Limits;
 use crate::counters::Counters;
 use crate::dead_letter::DeadLetters;
+use crate::decisions::Decisions;
 use crate::dedupe::Dedupe;
 use crate::deliver::{Backoff, Gate};
 use crate::group::{Ended, Member};
@@ -17,6 +18,7 @@ use crate::settings::{DestinationSettings, WriteMode};
 use crate::sink::{self, OpenError, SegmentSink};
 use crate::store::Watched;
 use crate::worker::Context;
+use cloudsync_dedupe::settings::DecisionLog;
 use cloudsync_dedupe::{DedupeStore, StoreError};
 use cloudsync_kafka::{
     Consumer, DeadLetterProducer, GroupSettings, KafkaError, KafkaSettings, Producer,
@@ -41,6 +43,8 @@ pub struct ConsumerDeps {
     pub shards: u32,
     /// `dedupe.stats_interval`.
     pub stats_interval: Duration,
+    /// `dedupe.log`.
+    pub decision_log: DecisionLog,
     /// Where its tasks run.
     pub tasks: Tasks,
     /// When to end.
@@ -59,6 +63,7 @@ pub struct DestinationConsumer {
     health: Health,
     dead_letters: DeadLetterProducer,
     store: Arc<Watched>,
+    decisions: Arc<Decisions>,
 }
 
 /// Why a consumer was not started.
@@ -148,8 +153,10 @@ impl DestinationConsumer {
         let store = Arc::new(store);
         instruments::register(&deps.metrics, &deps.name, &counters);
         instruments::register_store(&deps.metrics, &deps.name, &store);
+        let decisions = Decisions::new(&deps.name, deps.decision_log);
         Ok(Self {
             store,
+            decisions: Arc::new(decisions),
             deps,
             counters,
             health,
@@ -308,6 +315,7 @@ impl DestinationConsumer {
             sink: Arc::clone(sink),
             gate: Arc::clone(gate),
             dedupe: Arc::clone(dedupe),
+            decisions: Arc::clone(&self.decisions),
             dead_letters: DeadLetters::new(
                 self.dead_letters.clone(),
                 self.health.clone(),

@@ -11,6 +11,7 @@
 
 // what is set, counted and waited for
 pub mod counters;
+mod decisions;
 mod health;
 mod id_hash;
 mod instruments;

@@ -16,6 +16,7 @@ mod upload;
 use crate::chain::{Chain, Limits};
 use crate::counters::Counters;
 use crate::dead_letter::DeadLetters;
+use crate::decisions::Decisions;
 use crate::dedupe::Dedupe;
 use crate::deliver::Gate;
 use crate::health::Health;
@@ -48,6 +49,7 @@ pub(crate) struct Context {
     pub(crate) sink: Arc<dyn SegmentSink>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) dedupe: Arc<Dedupe>,
+    pub(crate) decisions: Arc<Decisions>,
     pub(crate) dead_letters: DeadLetters,
     pub(crate) counters: Arc<Counters>,
     pub(crate) health: Health,
@@ -152,7 +154,8 @@ impl Worker {
         let answers = self.context.dedupe.look_up(partition, &batch).await;
         let now = Instant::now();
         for (polled, answer) in batch.iter().zip(answers) {
-            self.chain.take(polled, answer, now);
+            let verdict = self.chain.take(polled, answer, now);
+            self.context.decisions.judged(partition, polled, verdict);
         }
     }
 

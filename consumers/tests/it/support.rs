@@ -9,6 +9,7 @@ use cloudsync_consumers::{
     ConsumerDeps, Counters, DeliveredLine, DestinationConsumer, DestinationSettings, ReadBack,
     RunError, read_back,
 };
+use cloudsync_dedupe::settings::DecisionLog;
 use cloudsync_dedupe::{DedupeSettings, DedupeStore};
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use cloudsync_kafka::{
@@ -211,6 +212,7 @@ pub(crate) fn consume(
         store: Arc::clone(store),
         shards: 12,
         stats_interval: Duration::from_secs(1),
+        decision_log: DecisionLog::Off,
         tasks: Tasks::new(),
         shutdown: shutdown.clone(),
         readiness: readiness.clone(),

@@ -53,6 +53,8 @@ pub struct DedupeSettings {
     pub max_memory: Option<u64>,
     /// What a destination does while the store cannot be asked \[auto\].
     pub on_unavailable: OnUnavailable,
+    /// Which decisions about ids a destination logs \[off\].
+    pub log: DecisionLog,
     /// User of Redis \[the one of the URL\].
     pub redis_user: Option<String>,
     /// Password of Redis \[the one of the URL\].
@@ -86,6 +88,19 @@ pub enum Layout {
     Buckets,
     /// A key for each id: easy to look at.
     Keys,
+}
+
+/// Which decisions about ids are logged, under the target `idempotency`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecisionLog {
+    /// None.
+    #[default]
+    Off,
+    /// The first 100 of each second.
+    Sampled,
+    /// All of them: a line a record and more.
+    All,
 }
 
 /// What a destination does while the store cannot be asked.
@@ -179,6 +194,7 @@ impl Default for DedupeSettings {
             max_entries: 1_000_000,
             max_memory: None,
             on_unavailable: OnUnavailable::default(),
+            log: DecisionLog::default(),
             redis_user: None,
             redis_password: None,
             redis_ca: None,

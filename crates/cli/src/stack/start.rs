@@ -111,6 +111,7 @@ impl Stack {
             store,
             shards: settings.dedupe.shards,
             stats_interval: settings.dedupe.stats_interval,
+            decision_log: settings.dedupe.log,
             tasks: self.delivery.tasks.clone(),
             shutdown: self.delivery.shutdown.clone(),
             readiness: self.readiness.clone(),

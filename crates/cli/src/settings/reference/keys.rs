@@ -255,6 +255,13 @@ pub(super) const KEYS: &[Key] = &[
          away.",
     ),
     key(
+        "dedupe.log",
+        Kind::Choice(&["off", "sampled", "all"]),
+        "Which decisions about ids a destination logs, under the target idempotency: duplicates, \
+         redeliveries and conflicts, in mode record also claims. Sampled: the first 100 of each \
+         second.",
+    ),
+    key(
         "dedupe.redis_user",
         Kind::Text("cloudsync"),
         "User of Redis, in the place of the URL's. Without it: the URL's.",
