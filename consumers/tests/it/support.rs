@@ -9,7 +9,7 @@ use cloudsync_consumers::{
     ConsumerDeps, Counters, DeliveredLine, DestinationConsumer, DestinationSettings, ReadBack,
     RunError, read_back,
 };
-use cloudsync_dedupe::{DedupeSettings, DedupeStore};
+use cloudsync_dedupe::{DedupeSettings, DedupeStore, OnUnavailable};
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use cloudsync_kafka::{
     DeadLetterHeaders, KafkaSettings, ProduceRecord, Producer, ensure_topics, lag,
@@ -198,6 +198,18 @@ pub(crate) fn consume(
     settings: DestinationSettings,
     store: &Arc<dyn DedupeStore>,
 ) -> Running {
+    let lease = DedupeSettings::default().lease;
+    consume_when(kafka, settings, store, lease, OnUnavailable::Auto)
+}
+
+/// As [`consume`], with a store of this `lease`, which may be away.
+pub(crate) fn consume_when(
+    kafka: &KafkaSettings,
+    settings: DestinationSettings,
+    store: &Arc<dyn DedupeStore>,
+    lease: Duration,
+    on_unavailable: OnUnavailable,
+) -> Running {
     // Shown with a test that fails, if RUST_LOG asks for it.
     let _shown = tracing_subscriber::fmt()
         .with_test_writer()
@@ -210,6 +222,8 @@ pub(crate) fn consume(
         kafka: kafka.clone(),
         store: Arc::clone(store),
         shards: 12,
+        lease,
+        on_unavailable,
         stats_interval: Duration::from_secs(1),
         tasks: Tasks::new(),
         shutdown: shutdown.clone(),
