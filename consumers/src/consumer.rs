@@ -14,12 +14,13 @@ use crate::group::{Ended, Member};
 use crate::health::Health;
 use crate::instruments;
 use crate::record;
+use crate::record::lease::{Claims, Rules};
 use crate::settings::{DestinationSettings, WriteMode};
-use crate::sink::{self, OpenError, SegmentSink};
+use crate::sink::{self, OpenError, Sink};
 use crate::store::Watched;
-use crate::worker::Context;
+use crate::worker::{Context, Work};
 use cloudsync_dedupe::settings::DecisionLog;
-use cloudsync_dedupe::{DedupeStore, StoreError};
+use cloudsync_dedupe::{DedupeStore, OnUnavailable, StoreError, Token};
 use cloudsync_kafka::{
     Consumer, DeadLetterProducer, GroupSettings, KafkaError, KafkaSettings, Producer,
 };
@@ -41,6 +42,10 @@ pub struct ConsumerDeps {
     pub store: Arc<dyn DedupeStore>,
     /// `dedupe.shards`, as the store was opened with.
     pub shards: u32,
+    /// `dedupe.lease`, as the store was opened with.
+    pub lease: Duration,
+    /// `dedupe.on_unavailable`.
+    pub on_unavailable: OnUnavailable,
     /// `dedupe.stats_interval`.
     pub stats_interval: Duration,
     /// `dedupe.log`.
@@ -194,9 +199,14 @@ impl DestinationConsumer {
             self.health.clone(),
         );
         let gate = Arc::new(gate);
-        let dedupe = Dedupe::new(Arc::clone(&self.deps.store), Arc::clone(&self.counters));
+        let dedupe = Dedupe::new(
+            Arc::clone(&self.deps.store),
+            Arc::clone(&self.counters),
+            self.deps.on_unavailable,
+            self.health.clone(),
+        );
         let dedupe = Arc::new(dedupe);
-        let record = self.record_mode();
+        let work = self.work(sink);
         let mut backoff = failures();
         while !self.deps.shutdown.is_draining() {
             let mut group = GroupSettings::new(&settings.group, settings.commit_metadata());
@@ -207,7 +217,7 @@ impl DestinationConsumer {
                     source,
                 })?;
             let consumer = Arc::new(consumer);
-            let context = Arc::new(self.context(&sink, &gate, &dedupe, record.clone(), &consumer));
+            let context = Arc::new(self.context(&gate, &dedupe, work.clone(), &consumer));
             let began = Instant::now();
             let member = Member::new(context, consumer, self.deps.tasks.clone());
             let error = match member.run(events, &self.deps.shutdown).await {
@@ -246,11 +256,10 @@ impl DestinationConsumer {
     }
 
     /// Opens the destination, however long that takes; `None` when the process drains.
-    async fn open_sink(&self) -> Result<Option<Arc<dyn SegmentSink>>, RunError> {
-        let DestinationSettings { url, mode, .. } = &self.deps.settings;
+    async fn open_sink(&self) -> Result<Option<Sink>, RunError> {
         let mut backoff = failures();
         while !self.deps.shutdown.is_draining() {
-            let error = match sink::open(url, &self.deps.name, *mode).await {
+            let error = match sink::open(&self.deps.settings, &self.deps.name).await {
                 Ok(sink) => {
                     self.health.destination(None);
                     return Ok(Some(sink));
@@ -272,27 +281,41 @@ impl DestinationConsumer {
         Ok(None)
     }
 
-    fn record_mode(&self) -> Option<Arc<record::Shared>> {
-        let settings = &self.deps.settings;
+    fn work(&self, sink: Sink) -> Work {
+        let ConsumerDeps {
+            settings,
+            store,
+            lease,
+            on_unavailable,
+            ..
+        } = &self.deps;
+        let sink = match (settings.mode(), sink) {
+            (WriteMode::Batch, Sink::Objects(objects)) => return Work::Batch(objects),
+            (_, sink) => record::records(sink),
+        };
         let instance = settings.instance_id.as_deref();
-        let store = Arc::clone(&self.deps.store);
-        (settings.mode == WriteMode::Record).then(|| {
-            let shared = record::Shared::new(
-                store,
-                instance,
-                settings.concurrency,
-                settings.attempt_timeout(),
-            );
-            Arc::new(shared)
-        })
+        let claims = Claims::new(
+            Arc::clone(store),
+            // Named, where no other process bears the name.
+            instance.map_or_else(Token::random, Token::of_instance),
+            Rules::new(*on_unavailable, sink.idempotence(), *lease),
+            self.health.clone(),
+            Arc::clone(&self.decisions),
+        );
+        let (concurrency, time) = (settings.concurrency, settings.attempt_timeout());
+        Work::Record(Arc::new(record::Shared::new(
+            sink,
+            claims,
+            concurrency,
+            time,
+        )))
     }
 
     fn context(
         &self,
-        sink: &Arc<dyn SegmentSink>,
         gate: &Arc<Gate>,
         dedupe: &Arc<Dedupe>,
-        record: Option<Arc<record::Shared>>,
+        work: Work,
         consumer: &Arc<Consumer>,
     ) -> Context {
         let ConsumerDeps {
@@ -312,7 +335,6 @@ impl DestinationConsumer {
             },
             shards: *shards,
             commit_metadata: settings.commit_metadata(),
-            sink: Arc::clone(sink),
             gate: Arc::clone(gate),
             dedupe: Arc::clone(dedupe),
             decisions: Arc::clone(&self.decisions),
@@ -325,7 +347,7 @@ impl DestinationConsumer {
             health: self.health.clone(),
             consumer: Arc::downgrade(consumer),
             committer: consumer.committer(),
-            record,
+            work,
         }
     }
 

@@ -1,21 +1,27 @@
 //! Step 2 of the walk: records → what the dedupe store knows of their ids.
 //!
 //! In `batch` mode the store is asked before and told after; the chain decides. So a store that
-//! is away never stops anything: its records count as not looked up, its marks are kept by their
-//! partition to be set later, and every record and id that it never hears of is counted. While it
-//! is away it is asked again once in a while, not for each batch.
+//! is away stops nothing: its records count as not looked up, its marks are kept by their
+//! partition to be set later, and every record and id that it never hears of is counted. Only
+//! `dedupe.on_unavailable = pause` lets look-ups wait for it. While it is away it is asked again
+//! once in a while, not for each batch.
 
 use crate::counters::Counters;
 use crate::deliver::{Admission, Breaker};
+use crate::health::Health;
 use crate::parse::{Content, Polled};
 use crate::sink::ErrorClass;
-use cloudsync_dedupe::{DedupeStore, Lookup, StoreError, Subject};
+use cloudsync_dedupe::{DedupeStore, Lookup, OnUnavailable, StoreError, Subject};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::time::{Instant, timeout};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
+/// Wait before a look-up is tried again that has to wait for the store.
+const AGAIN: Duration = Duration::from_millis(250);
 /// Subjects in one call.
 const CALL: usize = 1_024;
 /// Ids of the whole process that may wait for their marks.
@@ -28,32 +34,52 @@ pub struct Dedupe {
     breaker: Mutex<Breaker>,
     counters: Arc<Counters>,
     unmarked: AtomicUsize,
+    /// Look-ups wait for the store, and this says so.
+    pauses: Option<Health>,
 }
 
 // === impl Dedupe ===
 
 impl Dedupe {
-    /// Uses `store`.
+    /// Uses `store`. While it is away its look-ups wait or do not, as `on_unavailable` says, and
+    /// `health` says so.
     #[must_use]
-    pub fn new(store: Arc<dyn DedupeStore>, counters: Arc<Counters>) -> Self {
+    pub fn new(
+        store: Arc<dyn DedupeStore>,
+        counters: Arc<Counters>,
+        on_unavailable: OnUnavailable,
+        health: Health,
+    ) -> Self {
+        let pauses = match on_unavailable {
+            OnUnavailable::Pause => Some(health),
+            // The chain tells what it has written.
+            OnUnavailable::Auto | OnUnavailable::Continue => None,
+        };
         Self {
             store,
             breaker: Mutex::default(),
             counters,
             unmarked: AtomicUsize::new(0),
+            pauses,
         }
     }
 
     /// What is known of each of `records`, in order; `None` where nothing was asked (not for this
-    /// destination, undecodable) or could be.
-    pub async fn look_up(&self, partition: i32, records: &[Polled]) -> Vec<Option<Lookup>> {
+    /// destination, undecodable) or could be. Nothing at all: `give_up` was given while the store
+    /// was waited for.
+    pub async fn look_up(
+        &self,
+        partition: i32,
+        records: &[Polled],
+        give_up: &CancellationToken,
+    ) -> Option<Vec<Option<Lookup>>> {
         let subjects: Vec<_> = records
             .iter()
             .filter_map(|r| subject_of(partition, r))
             .collect();
         let mut answers = Vec::with_capacity(subjects.len());
         for chunk in subjects.chunks(CALL) {
-            match self.call(self.store.lookup(chunk)).await {
+            match self.ask(chunk, give_up).await? {
                 Some(found) if found.len() == chunk.len() => {
                     answers.extend(found.into_iter().map(Some));
                 }
@@ -65,10 +91,29 @@ impl Dedupe {
         }
         let mut answers = answers.into_iter();
         let asked = |record: &Polled| subject_of(partition, record).is_some();
-        records
+        let known = records
             .iter()
-            .map(|r| asked(r).then(|| answers.next().flatten()).flatten())
-            .collect()
+            .map(|r| asked(r).then(|| answers.next().flatten()).flatten());
+        Some(known.collect())
+    }
+
+    /// The answer to one call, if the store gives one, or until it does. Nothing at all: `give_up`
+    /// was given.
+    async fn ask(
+        &self,
+        chunk: &[Subject],
+        give_up: &CancellationToken,
+    ) -> Option<Option<Vec<Lookup>>> {
+        loop {
+            let found = self.call(self.store.lookup(chunk)).await;
+            if found.is_some() || self.pauses.is_none() {
+                return Some(found);
+            }
+            tokio::select! {
+                () = sleep(AGAIN) => {}
+                () = give_up.cancelled() => return None,
+            }
+        }
     }
 
     /// Marks `subjects` done. Out: how many of them, from the first on, are marked.
@@ -114,6 +159,9 @@ impl Dedupe {
             Ok(Ok(answer)) => {
                 if self.breaker.lock().succeeded() {
                     tracing::info!("the dedupe store is back");
+                    if let Some(health) = &self.pauses {
+                        health.store(None);
+                    }
                 }
                 return Some(answer);
             }
@@ -127,7 +175,15 @@ impl Dedupe {
             .lock()
             .failed(class, Instant::now(), rand::random())
         {
-            tracing::warn!(%error, "the dedupe store is away; going on without it");
+            match &self.pauses {
+                Some(health) => {
+                    tracing::warn!(%error, "the dedupe store is away; waiting for it");
+                    health.store(Some(format!("the dedupe store: {error}")));
+                }
+                None => {
+                    tracing::warn!(%error, "the dedupe store is away; going on without it");
+                }
+            }
         }
         None
     }

@@ -6,7 +6,7 @@
 
 use crate::health::Health;
 use crate::record;
-use crate::worker::{self, Context};
+use crate::worker::{self, Context, Work};
 use cloudsync_kafka::{AssignedPartition, Consumer, Event, KafkaError, RevokeAck};
 use cloudsync_runtime::{Moment, Shutdown, Tasks, kill_point};
 use futures::future::{BoxFuture, join_all};
@@ -198,8 +198,8 @@ async fn begin(
             () = revoked.cancelled() => return,
         }
     };
-    match context.record.clone() {
-        Some(shared) => record::run(context, shared, assigned, log, revoked).await,
-        None => worker::run(context, assigned, log, revoked).await,
+    match context.work.clone() {
+        Work::Batch(sink) => worker::run(context, sink, assigned, log, revoked).await,
+        Work::Record(shared) => record::run(context, shared, assigned, log, revoked).await,
     }
 }

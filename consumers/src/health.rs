@@ -21,6 +21,7 @@ pub struct Health {
 struct Parts {
     log: Option<String>,
     destination: Option<String>,
+    store: Option<String>,
     /// By partition, then in the order in which they were raised.
     alarms: BTreeMap<(i32, u64), String>,
     raised: u64,
@@ -69,6 +70,11 @@ impl Health {
         self.change(|parts| parts.destination = waits);
     }
 
+    /// What the dedupe store is waited for, if it is.
+    pub fn store(&self, waits: Option<String>) {
+        self.change(|parts| parts.store = waits);
+    }
+
     /// Something in `partition` does not go on until somebody acts, and why.
     pub fn alarm(&self, partition: i32, why: String) -> Alarm {
         let mut key = (partition, 0);
@@ -84,8 +90,15 @@ impl Health {
     fn change(&self, change: impl FnOnce(&mut Parts)) {
         let mut parts = self.parts.lock();
         change(&mut parts);
+        let Parts {
+            log,
+            destination,
+            store,
+            ..
+        } = &*parts;
         let alarm = parts.alarms.values().next();
-        match alarm.or(parts.destination.as_ref()).or(parts.log.as_ref()) {
+        let waits = [destination, store, log].into_iter().flatten().next();
+        match alarm.or(waits) {
             Some(what) => self.condition.waiting(what.clone()),
             None => self.condition.ready(),
         }

@@ -51,4 +51,4 @@ pub mod read_back;
 pub use consumer::{ConsumerDeps, DestinationConsumer, RunError, StartError};
 pub use counters::{Counters, IdTally};
 pub use read_back::{DeliveredLine, ReadBack, ReadBackError, read_back};
-pub use settings::{DestinationSettings, WriteMode};
+pub use settings::{DestinationSettings, IdempotencyKey, Repeats, WriteMode};

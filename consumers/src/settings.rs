@@ -17,21 +17,52 @@ pub enum WriteMode {
     /// Many records to an object: a chain of compressed segments for each partition.
     #[default]
     Batch,
-    /// One object for each record.
+    /// One object, or one request, for each record.
     Record,
+}
+
+/// What an HTTP endpoint makes of a record that it has had before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Repeats {
+    /// It does not know it again: each request has its effect.
+    #[default]
+    Plain,
+    /// It honours `Idempotency-Key`: the same key has one effect.
+    Keyed,
+}
+
+/// What `Idempotency-Key` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdempotencyKey {
+    /// The request id, as the client gave it.
+    #[default]
+    RequestId,
+    /// 32 hex digits that stand for tenant, key and request id together.
+    Identity,
 }
 
 /// The settings of one destination.
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DestinationSettings {
-    /// Where it lies: `file:///dir` or `null://`.
+    /// Where it lies: `file:///dir`, `https://host/path` or `null://`.
     pub url: String,
     /// The consumer group that reads for it; no two destinations share one.
     pub group: String,
-    /// How records become objects. Default: batch.
+    /// How records become objects. Default: record for HTTP, which knows no other; else batch.
     #[serde(default)]
-    pub mode: WriteMode,
+    pub mode: Option<WriteMode>,
+    /// What an HTTP endpoint makes of a record that it has had before. Default: plain.
+    #[serde(default)]
+    pub idempotence: Repeats,
+    /// What `Idempotency-Key` is. Default: the request id.
+    #[serde(default)]
+    pub idempotency_key: IdempotencyKey,
+    /// Whether an HTTP endpoint may have a private address, and be spoken to without TLS.
+    #[serde(default)]
+    pub allow_private: bool,
     /// Writes running or unmarked at one time, in this process (`record` mode). Default: 64.
     #[serde(default = "default_concurrency")]
     pub concurrency: usize,
@@ -110,7 +141,7 @@ impl fmt::Debug for DestinationSettings {
         f.debug_struct("DestinationSettings")
             .field("url", &redact::url(&self.url))
             .field("group", &self.group)
-            .field("mode", &self.mode)
+            .field("mode", &self.mode())
             .finish_non_exhaustive()
     }
 }
@@ -122,7 +153,10 @@ impl DestinationSettings {
         Self {
             url: url.into(),
             group: group.into(),
-            mode: WriteMode::default(),
+            mode: None,
+            idempotence: Repeats::default(),
+            idempotency_key: IdempotencyKey::default(),
+            allow_private: false,
             concurrency: default_concurrency(),
             flush_bytes: default_flush_bytes(),
             flush_records: default_flush_records(),
@@ -145,20 +179,42 @@ impl DestinationSettings {
         ];
         let wrong = checks.into_iter().filter(|(_, wrong, _)| *wrong);
         let mut errors: Vec<_> = wrong.map(|(key, _, why)| (key, why.to_owned())).collect();
-        if !self.url.is_empty()
-            && let Err(error) = sink::connect(&self.url)
-        {
+        if self.url.is_empty() {
+            return errors;
+        }
+        if let Err(error) = sink::check(self) {
             errors.push(("url", error.to_string()));
+        }
+        if sink::is_http(&self.url) {
+            if self.mode == Some(WriteMode::Batch) {
+                let why = "an HTTP endpoint takes each record as a request of its own; leave mode \
+                           away, or set it to record";
+                errors.push(("mode", why.to_owned()));
+            }
+        } else if self.idempotence == Repeats::Keyed {
+            let why = "keyed says something of an HTTP endpoint; leave it away here";
+            errors.push(("idempotence", why.to_owned()));
         }
         errors
     }
 
+    /// How records become objects.
+    #[must_use]
+    pub fn mode(&self) -> WriteMode {
+        self.mode.unwrap_or(if sink::is_http(&self.url) {
+            WriteMode::Record
+        } else {
+            WriteMode::Batch
+        })
+    }
+
     /// What every commit for this destination carries: the mode and a hash of the URL, so that a
-    /// committed offset is never taken for a place in another destination.
+    /// committed offset is never taken for a place in another destination. A user and a password
+    /// in the URL of an endpoint are no part of the place.
     #[must_use]
     pub fn commit_metadata(&self) -> String {
-        let url = self.url.trim_end_matches('/');
-        format!("{} {:016x}", self.mode.name(), xxh3_64(url.as_bytes()))
+        let place = sink::place(&self.url);
+        format!("{} {:016x}", self.mode().name(), xxh3_64(place.as_bytes()))
     }
 
     /// Under which name the dedupe store of the destination `name` is opened. A mark says that the
@@ -182,7 +238,7 @@ impl DestinationSettings {
     /// How long one attempt to write may take.
     #[must_use]
     pub fn attempt_timeout(&self) -> Duration {
-        let default = match self.mode {
+        let default = match self.mode() {
             WriteMode::Batch => 30_000,
             WriteMode::Record => 8_000,
         };
@@ -237,7 +293,7 @@ mod tests {
     fn the_commit_metadata_tells_modes_and_places_apart() {
         let batch = DestinationSettings::new("file:///tmp/a/", "g");
         let record = DestinationSettings {
-            mode: WriteMode::Record,
+            mode: Some(WriteMode::Record),
             ..batch.clone()
         };
         let elsewhere = DestinationSettings::new("file:///tmp/b", "g");
@@ -249,5 +305,32 @@ mod tests {
         assert_ne!(batch.commit_metadata(), elsewhere.commit_metadata());
         assert_ne!(batch.dedupe_name("aws"), record.dedupe_name("aws"));
         assert_ne!(batch.dedupe_name("aws"), elsewhere.dedupe_name("aws"));
+        let of = |url: &str| DestinationSettings::new(url, "g").commit_metadata();
+        let endpoint = of("https://hooks.example/in");
+        assert_eq!(of("https://me:old@hooks.example/in"), endpoint);
+        assert_eq!(of("https://me:new@hooks.example/in/"), endpoint);
+        assert_ne!(of("https://hooks.example/out"), endpoint);
+        assert!(endpoint.starts_with("record "), "{endpoint}");
+    }
+
+    #[test]
+    fn an_endpoint_takes_records_and_nothing_else_is_keyed() {
+        let wrong = |text: &str| {
+            let settings: DestinationSettings = serde_json::from_str(text).unwrap();
+            settings.errors().pop()
+        };
+        let https = r#"{"url": "https://h.example/in", "group": "g""#;
+        for fine in ["", r#", "mode": "record""#, r#", "idempotence": "keyed""#] {
+            assert_eq!(wrong(&format!("{https}{fine}}}")), None, "{fine}");
+        }
+        let (key, why) = wrong(&format!(r#"{https}, "mode": "batch"}}"#)).unwrap();
+        assert_eq!(key, "mode");
+        assert!(why.contains("set it to record"), "{why}");
+        let file = r#"{"url": "file:///tmp/a", "group": "g", "idempotence": "keyed"}"#;
+        assert_eq!(wrong(file).unwrap().0, "idempotence");
+        let plain = r#"{"url": "http://h.example/in", "group": "g"}"#;
+        let (key, why) = wrong(plain).unwrap();
+        assert_eq!(key, "url");
+        assert!(why.contains("allow_private"), "{why}");
     }
 }

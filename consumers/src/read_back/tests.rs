@@ -96,7 +96,9 @@ async fn a_destination() -> Destination {
     let temp = TempDir::new().unwrap();
     let root = temp.path().to_owned();
     let url = format!("file://{}", root.display());
-    let sink = sink::open(&url, "aws", WriteMode::Batch).await.unwrap();
+    let sink = sink::open_objects(&url, "aws", WriteMode::Batch)
+        .await
+        .unwrap();
     let mut names = Vec::new();
     for (start, end) in [(0, 4), (4, 5), (5, 9)] {
         names.push(write(sink.as_ref(), start, end).await);

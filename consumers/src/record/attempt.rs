@@ -8,16 +8,13 @@
 
 use super::Walk;
 use super::lease::Held;
-use super::name::ObjectName;
-use super::object::{self, Found};
 use crate::chain::closed::subject;
 use crate::counters::Counters;
 use crate::deliver::Backoff;
 use crate::health::Alarm;
 use crate::parse::{Named, Polled};
-use crate::sink::{Create, ErrorClass, SinkError};
+use crate::sink::{Applied, ErrorClass, Outgoing, SinkError};
 use crate::worker::Context;
-use bytes::Bytes;
 use cloudsync_dedupe::Subject;
 use cloudsync_kafka::{Reason, Receipt};
 use cloudsync_runtime::{Moment, kill_point};
@@ -66,7 +63,8 @@ pub(super) enum Attempted {
 /// What the write met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Met {
-    /// Nothing: this write made the effect.
+    /// Nothing, as far as the destination tells: this write made the effect. A place that
+    /// recognises no duplicate never tells anything else.
     Nothing,
     /// The effect, made from this very place in the log.
     Itself,
@@ -75,8 +73,7 @@ pub(super) enum Met {
 }
 
 enum Wrote {
-    Created,
-    Found(Bytes),
+    Applied(Applied),
     Rejected(SinkError),
 }
 
@@ -104,7 +101,8 @@ impl Walk {
         held: Option<Held>,
     ) -> Attempted {
         let subject = subject(named, self.chain.partition, job.polled.offset());
-        let Some((name, body)) = object::of(&job.polled, named) else {
+        let polled = job.polled.clone();
+        let Some(view) = polled.view() else {
             let detail = "the record cannot be read any more".to_owned();
             return Attempted::Refused {
                 reason: Reason::Undecodable,
@@ -128,9 +126,15 @@ impl Walk {
         }
         let wanted = self.shared.attempt_time;
         let limit = held.map_or(wanted, |held| held.attempt_time(wanted));
-        let mut write = || self.write_within(limit, &name, &body);
+        let record = Outgoing {
+            polled: &polled,
+            view,
+            named,
+            partition: self.chain.partition,
+        };
+        let mut write = || self.write_within(limit, &record);
         match self.context.gate.once(&mut write).await {
-            Ok(wrote) => self.wrote(wrote, job, named, held, &name).await,
+            Ok(wrote) => self.wrote(wrote, job, subject, held).await,
             Err(error) => self.failed(job, subject, held, &error).await,
         }
     }
@@ -166,66 +170,52 @@ impl Walk {
     async fn write_within(
         &self,
         limit: Duration,
-        name: &ObjectName,
-        body: &Bytes,
+        record: &Outgoing<'_>,
     ) -> Result<Wrote, SinkError> {
-        let name = name.to_string();
-        match timeout(limit, self.write(&name, body)).await {
+        match timeout(limit, self.shared.sink.apply(record, limit)).await {
             // The destination is well, and the gate shall know it; the record is not.
             Ok(Err(error)) if error.class == ErrorClass::Rejected => Ok(Wrote::Rejected(error)),
-            Ok(result) => result,
+            Ok(result) => result.map(Wrote::Applied),
             Err(elapsed) => {
-                let action = format!("finish writing {name} in {limit:?}");
+                let action = format!("finish writing {} in {limit:?}", record.named.id);
                 Err(SinkError::new(ErrorClass::Outage, action, elapsed))
             }
         }
-    }
-
-    async fn write(&self, name: &str, body: &Bytes) -> Result<Wrote, SinkError> {
-        let sink = &self.context.sink;
-        if sink.create_if_absent(name, body.clone()).await? == Create::Created {
-            return Ok(Wrote::Created);
-        }
-        let found = sink.get(name).await?;
-        found.map(Wrote::Found).ok_or_else(|| {
-            let action = format!("compare {name}");
-            SinkError::new(ErrorClass::Transient, action, "it was there and is gone")
-        })
     }
 
     async fn wrote(
         &self,
         wrote: Wrote,
         job: &mut Job,
-        named: Named,
+        subject: Subject,
         held: Option<Held>,
-        name: &ObjectName,
     ) -> Attempted {
         let refused = |reason, detail| Attempted::Refused {
             reason,
             detail,
             held,
         };
-        let met = match wrote {
-            Wrote::Created => Met::Nothing,
+        let (met, receipt) = match wrote {
             Wrote::Rejected(error) => return refused(Reason::Rejected, error.chain()),
-            Wrote::Found(body) => match object::compare(named, &body) {
-                Found::Same { offset } if offset == job.polled.offset() => Met::Itself,
-                Found::Same { offset } => Met::Another { offset },
-                Found::Conflict(why) => return refused(Reason::IdConflict, why),
-                Found::Damaged(why) => {
-                    self.alarm(job, format!("damaged_object: {name}: {why}"));
-                    let subject = subject(named, self.chain.partition, job.polled.offset());
-                    let wait = Attempted::Failed(LOOK_AGAIN);
-                    return self.give_back(subject, held, wait).await;
-                }
-            },
+            Wrote::Applied(Applied::Created(receipt)) => (Met::Nothing, receipt),
+            Wrote::Applied(Applied::AlreadyThere { offset, receipt }) => {
+                let itself = offset == job.polled.offset();
+                let met = if itself {
+                    Met::Itself
+                } else {
+                    Met::Another { offset }
+                };
+                (met, receipt)
+            }
+            Wrote::Applied(Applied::Conflict(why)) => return refused(Reason::IdConflict, why),
+            Wrote::Applied(Applied::Damaged(why)) => {
+                self.alarm(job, why);
+                let wait = Attempted::Failed(LOOK_AGAIN);
+                return self.give_back(subject, held, wait).await;
+            }
         };
         kill_point(Moment::BetweenWriteAndMark);
-        Attempted::Written {
-            met,
-            receipt: Receipt::new(name.to_string()),
-        }
+        Attempted::Written { met, receipt }
     }
 
     /// Says once what somebody has to look at, until `job` has come to its end.

@@ -2,14 +2,15 @@
 //! offset settled, the watermark on its way to the log.
 //!
 //! Marks go in batches: at 64 ids, 5 ms after the first, or as soon as no further write may start
-//! before one is marked. Promises: an offset settles only by an outcome; on a destination that
-//! recognises no duplicate it settles only once the mark holds, elsewhere the mark may come later,
-//! as far as there is room for the ids.
+//! before one is marked. Promises: an offset settles only by an outcome. Where nothing is written
+//! without a claim it settles only once the mark holds: the mark is tried until it does, the
+//! watermark waits, and a partition that is taken away tries for as long as its leases keep others
+//! from writing the same. Elsewhere the mark may come later, as far as there is room for the ids.
 
 use super::Walk;
 use super::attempt::Met;
 use super::in_flight::Pass;
-use super::lease::Away;
+use super::lease::{Away, Held};
 use crate::counters::{Counters, IdTally};
 use crate::deliver::Backoff;
 use cloudsync_dedupe::Subject;
@@ -19,7 +20,7 @@ use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// Ids after which marks are set at once.
 const MARKS: usize = 64;
@@ -37,6 +38,8 @@ pub(super) struct Written {
     pub(super) offset: i64,
     pub(super) met: Met,
     pub(super) receipt: Receipt,
+    /// The lease under which it was written.
+    pub(super) held: Option<Held>,
     pub(super) _pass: Pass,
     pub(super) _permit: OwnedSemaphorePermit,
 }
@@ -180,8 +183,9 @@ impl Finish {
                 (self.retry_at, self.backoff) = (None, failures());
                 kill_point(Moment::BetweenMarkAndCommit);
             }
-            Err(Away) if self.walk.context.sink.is_conditional() => {
-                // The destination remembers; the marks only spare it the question.
+            Err(Away) if !self.walk.shared.claims.pauses() => {
+                // The destination remembers, and the marks only spare it the question; or somebody
+                // decided that it goes on without them.
                 self.late.extend(late);
                 let kept = self.walk.context.dedupe.keep_unmarked(written.len());
                 self.late
@@ -234,13 +238,24 @@ impl Finish {
         self.commit();
     }
 
-    /// Marks and settles all that the destination has, as far as the store lets us.
+    /// Marks and settles all that the destination has, as far as the store lets us while our
+    /// leases last.
     pub(super) async fn drain(&mut self) {
         if self.marking.is_some() {
             self.marked().await;
         }
+        let held = self.unmarked.iter().filter_map(|written| written.held);
+        let last = held.map(|held| held.ends()).max();
         self.mark();
         self.marked().await;
+        while !self.unmarked.is_empty()
+            && let Some(at) = self.retry_at
+            && last.is_some_and(|last| at < last)
+        {
+            sleep_until(at).await;
+            self.mark();
+            self.marked().await;
+        }
         self.commit();
     }
 }

@@ -3,11 +3,16 @@
 //! In: subjects. Out: claims with the moment until which each may be relied on; marks. Promises:
 //! no attempt starts unless its whole time and a margin fit into what is left of the lease,
 //! counted from before the claim was sent; a lease is renewed at half of its life; a store that is
-//! away is asked again once in a while, not for each record.
+//! away is asked again once in a while, not for each record. Where nothing is written without a
+//! claim, readiness says so while the store is away; and where a second write is a second effect,
+//! nothing is claimed for one lease after the store has forgotten what it was told, so that whoever
+//! held a forgotten claim has ended.
 
+use crate::decisions::Decisions;
 use crate::deliver::{Admission, Breaker};
-use crate::sink::ErrorClass;
-use cloudsync_dedupe::{Claim, DedupeStore, Lease, StoreError, Subject, Token};
+use crate::health::Health;
+use crate::sink::{ErrorClass, Idempotence};
+use cloudsync_dedupe::{Claim, DedupeStore, Lease, OnUnavailable, StoreError, Subject, Token};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::sync::Arc;
@@ -22,7 +27,29 @@ const MARGIN: Duration = Duration::from_secs(1);
 pub struct Claims {
     store: Arc<dyn DedupeStore>,
     token: Token,
+    rules: Rules,
+    health: Health,
+    decisions: Arc<Decisions>,
     breaker: Mutex<Breaker>,
+    memory: Mutex<Memory>,
+}
+
+/// What is done when claims cannot be relied on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Nothing is written without a claim: what waits, waits for the store.
+    pub pauses: bool,
+    /// How long to claim nothing after the store has forgotten what it was told; `None` where a
+    /// second write does no harm.
+    pub after_loss: Option<Duration>,
+}
+
+/// What befell the store, as far as we have heard.
+#[derive(Debug, Default)]
+struct Memory {
+    losses: u64,
+    /// Nothing is claimed until then.
+    wait_until: Option<Instant>,
 }
 
 /// A lease in our hands.
@@ -62,6 +89,12 @@ impl Held {
         self.until.saturating_duration_since(now) >= self.attempt_time(wanted) + margin
     }
 
+    /// When it ends, unless it is renewed.
+    #[must_use]
+    pub fn ends(&self) -> Instant {
+        self.until
+    }
+
     /// Whether half of its life is over.
     #[must_use]
     pub fn is_half_over(&self, now: Instant) -> bool {
@@ -75,27 +108,76 @@ impl Held {
     }
 }
 
+// === impl Rules ===
+
+impl Rules {
+    /// The rules for a destination that is `idempotence`, where claims hold for `lease`.
+    #[must_use]
+    pub fn new(on_unavailable: OnUnavailable, idempotence: Idempotence, lease: Duration) -> Self {
+        let pauses = match on_unavailable {
+            OnUnavailable::Auto => !idempotence.has_one_effect(),
+            OnUnavailable::Continue => false,
+            OnUnavailable::Pause => true,
+        };
+        // Whoever goes on without claims has nothing to wait for.
+        let waits = pauses && !idempotence.has_one_effect();
+        Self {
+            pauses,
+            after_loss: waits.then_some(lease),
+        }
+    }
+}
+
 // === impl Claims ===
 
 impl Claims {
-    /// Claims in `store` as the process `token`.
+    /// Claims in `store` as the process `token`; `health` says when that stops the destination.
     #[must_use]
-    pub fn new(store: Arc<dyn DedupeStore>, token: Token) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn DedupeStore>,
+        token: Token,
+        rules: Rules,
+        health: Health,
+        decisions: Arc<Decisions>,
+    ) -> Self {
+        let losses = store.health().memory_losses;
         Self {
             store,
             token,
+            rules,
+            health,
+            decisions,
             breaker: Mutex::default(),
+            memory: Mutex::new(Memory {
+                losses,
+                wait_until: None,
+            }),
         }
+    }
+
+    /// Whether nothing is written without a claim.
+    #[must_use]
+    pub fn pauses(&self) -> bool {
+        self.rules.pauses
     }
 
     /// Claims `subjects`.
     ///
     /// # Errors
-    /// [`Away`].
+    /// [`Away`]; also while the store's answers cannot be relied on yet.
     pub async fn claim(&self, subjects: &[Subject]) -> Result<Vec<Claim>, Away> {
+        if self.waits_out_a_loss() {
+            return Err(Away);
+        }
         let claims = self.call(self.store.claim(self.token, subjects)).await?;
+        if self.waits_out_a_loss() {
+            // It forgot during this very call: what it granted may be somebody else's.
+            self.release(subjects).await;
+            return Err(Away);
+        }
         // An answer for each, or none that could be relied on.
         if claims.len() == subjects.len() {
+            self.decisions.claimed(subjects, &claims);
             Ok(claims)
         } else {
             Err(Away)
@@ -122,16 +204,15 @@ impl Claims {
     /// Gives up what this process holds of `subjects`. If the store is away the leases end by
     /// themselves.
     pub async fn release(&self, subjects: &[Subject]) {
-        if !subjects.is_empty()
-            && self
-                .call(self.store.release(self.token, subjects))
-                .await
-                .is_err()
-        {
-            tracing::debug!(
+        if subjects.is_empty() {
+            return;
+        }
+        match self.call(self.store.release(self.token, subjects)).await {
+            Ok(()) => self.decisions.released(subjects),
+            Err(Away) => tracing::debug!(
                 ids = subjects.len(),
                 "claims were not released; their leases end"
-            );
+            ),
         }
     }
 
@@ -148,6 +229,51 @@ impl Claims {
         Ok((renewed.first() == Some(&true)).then(|| Held::new(lease, before_sending)))
     }
 
+    /// Whether the store has forgotten what it was told, so lately that a holder of a forgotten
+    /// claim may still be writing.
+    fn waits_out_a_loss(&self) -> bool {
+        let Some(lease) = self.rules.after_loss else {
+            return false;
+        };
+        let (losses, now) = (self.store.health().memory_losses, Instant::now());
+        let mut memory = self.memory.lock();
+        if losses > memory.losses {
+            memory.losses = losses;
+            memory.wait_until = Some(now + lease);
+            tracing::warn!(
+                destination = self.health.name(),
+                wait = ?lease,
+                "the dedupe store has forgotten what it was told; nothing is claimed until all \
+                 earlier leases have ended"
+            );
+            let why = format!("one lease ({lease:?}) to pass, since the dedupe store forgot");
+            self.health.store(Some(why));
+        }
+        let waits = memory.wait_until.is_some_and(|until| now < until);
+        let over = !waits && memory.wait_until.take().is_some();
+        // A store that is away is said to be so, or to be back, where it is noticed.
+        if over && self.breaker.lock().is_closed() {
+            self.health.store(None);
+        }
+        waits
+    }
+
+    fn is_away(&self, error: &str) {
+        tracing::warn!(destination = self.health.name(), %error, "the dedupe store is away");
+        if self.rules.pauses {
+            self.health.store(Some(format!(
+                "the dedupe store, without which nothing is written here: {error}"
+            )));
+        }
+    }
+
+    fn is_back(&self) {
+        tracing::info!(destination = self.health.name(), "the dedupe store is back");
+        if self.memory.lock().wait_until.is_none() {
+            self.health.store(None);
+        }
+    }
+
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Away> {
         let patience = self.store.patience();
         let admission = self.breaker.lock().admit(Instant::now(), patience);
@@ -157,7 +283,7 @@ impl Claims {
         let error = match timeout(patience, call).await {
             Ok(Ok(answer)) => {
                 if self.breaker.lock().succeeded() {
-                    tracing::info!("the dedupe store is back");
+                    self.is_back();
                 }
                 return Ok(answer);
             }
@@ -170,7 +296,7 @@ impl Claims {
             .lock()
             .failed(ErrorClass::Denied, Instant::now(), rand::random())
         {
-            tracing::warn!(%error, "the dedupe store is away");
+            self.is_away(&error);
         }
         Err(Away)
     }
@@ -180,6 +306,26 @@ impl Claims {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn only_where_a_second_write_does_harm_is_a_store_that_is_away_waited_for() {
+        use Idempotence::{Conditional, Keyed, Plain};
+        let lease = Duration::from_secs(30);
+        for (on_unavailable, idempotence, pauses, after_loss) in [
+            (OnUnavailable::Auto, Conditional, false, None),
+            (OnUnavailable::Auto, Keyed, false, None),
+            (OnUnavailable::Auto, Plain, true, Some(lease)),
+            (OnUnavailable::Continue, Keyed, false, None),
+            (OnUnavailable::Continue, Plain, false, None),
+            (OnUnavailable::Pause, Conditional, true, None),
+            (OnUnavailable::Pause, Keyed, true, None),
+            (OnUnavailable::Pause, Plain, true, Some(lease)),
+        ] {
+            let expected = Rules { pauses, after_loss };
+            let found = Rules::new(on_unavailable, idempotence, lease);
+            assert_eq!(found, expected, "{on_unavailable:?} {idempotence:?}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -3,13 +3,15 @@
 //! Here a lease decides who writes, and the destination what counts: whoever writes a record
 //! again meets its name taken and compares. A record's way within its partition:
 //! [`lanes`] its key's lane, one after another → [`in_flight`] not while this process works on the
-//! same effect → [`lease`] claimed → `attempt` written under [`name`], compared with what lies
-//! there ([`object`]) → `finish` marked, settled, committed; or `set_aside` dead-lettered.
-//! `worker` drives it for one assigned partition.
+//! same effect → [`lease`] claimed → `attempt` given to the destination's
+//! [`RecordSink`]: an HTTP endpoint, or `objects`, which writes it under [`name`] and compares it
+//! with what lies there ([`object`]) → `finish` marked, settled, committed; or `set_aside`
+//! dead-lettered. `worker` drives it for one assigned partition.
 //!
 //! Promises, beyond those of the walk: one effect for each (tenant, key, id) on a destination that
-//! refuses a second create, whatever the dedupe store forgets; records of one key in the order of
-//! the log; a record that waits (for a retry, for another holder, for the destination) holds its
+//! recognises a second write, whatever the dedupe store forgets; on one that does not, no attempt
+//! without a claim that was granted (`dedupe.on_unavailable` may say otherwise); records of one key
+//! in the order of the log; a record that waits (for a retry, for another holder, for the destination) holds its
 //! lane, no lease, and nobody else.
 
 // 1. which may go
@@ -23,6 +25,7 @@ pub mod lease;
 mod attempt;
 pub mod name;
 pub mod object;
+mod objects;
 
 // 4. how it ends
 mod finish;
@@ -33,11 +36,12 @@ mod worker;
 
 use crate::chain::ChainName;
 use crate::chain::start::{Commit, changed, of_commit};
+use crate::sink::{RecordSink, Sink};
 use crate::worker::Context;
-use cloudsync_dedupe::{DedupeStore, Token};
 use cloudsync_kafka::AssignedPartition;
 use in_flight::InFlight;
 use lease::Claims;
+use objects::ObjectRecords;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -48,6 +52,7 @@ use worker::Worker;
 /// that is made anew goes on with it.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    sink: Arc<dyn RecordSink>,
     claims: Claims,
     in_flight: InFlight,
     /// One permit for each write that runs or is not marked yet.
@@ -67,23 +72,30 @@ struct Walk {
 // === impl Shared ===
 
 impl Shared {
-    /// For a destination whose writes go through `store`: `concurrency` of them at a time, each
-    /// of at most `attempt_time`. `instance_id` names this process among its peers, if it has a
-    /// name that no other one bears.
+    /// For the destination `sink`, whose writes are claimed by `claims`: `concurrency` of them at
+    /// a time, each of at most `attempt_time`.
     pub(crate) fn new(
-        store: Arc<dyn DedupeStore>,
-        instance_id: Option<&str>,
+        sink: Arc<dyn RecordSink>,
+        claims: Claims,
         concurrency: usize,
         attempt_time: Duration,
     ) -> Self {
-        let token = instance_id.map_or_else(Token::random, Token::of_instance);
         let permits = concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Self {
-            claims: Claims::new(store, token),
+            sink,
+            claims,
             in_flight: InFlight::default(),
             writes: Arc::new(Semaphore::new(permits)),
             attempt_time,
         }
+    }
+}
+
+/// `sink` as a place that takes records.
+pub(crate) fn records(sink: Sink) -> Arc<dyn RecordSink> {
+    match sink {
+        Sink::Objects(objects) => Arc::new(ObjectRecords::new(objects)),
+        Sink::Records(records) => records,
     }
 }
 

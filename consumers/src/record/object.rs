@@ -6,7 +6,8 @@
 
 use super::name::ObjectName;
 use crate::chain::line::{Line, Stamp, TimeText, append};
-use crate::parse::{Named, Polled, tenant_of};
+use crate::parse::{Named, tenant_of};
+use crate::sink::Outgoing;
 use bytes::Bytes;
 use cloudsync::identity::{Fingerprint, Id16};
 
@@ -36,21 +37,26 @@ pub struct Read<'a> {
     pub fingerprint: Fingerprint,
 }
 
-/// Name and body of a record; `None` if it cannot be delivered at all.
+/// Name and body of a record.
 #[must_use]
-pub fn of(polled: &Polled, named: Named) -> Option<(ObjectName, Bytes)> {
-    let view = polled.view()?;
+pub fn of(record: &Outgoing<'_>) -> (ObjectName, Bytes) {
+    let Outgoing {
+        polled,
+        view,
+        named,
+        ..
+    } = record;
     let stamp = Stamp {
         offset: polled.offset(),
         timestamp_ms: polled.record.timestamp_ms,
         fingerprint: named.fingerprint,
     };
     let mut body = Vec::with_capacity(view.encoded.len() + 256);
-    append(&mut body, &mut TimeText::default(), &view, stamp);
-    Some((
-        ObjectName::new(tenant_of(&view), named.id),
+    append(&mut body, &mut TimeText::default(), view, stamp);
+    (
+        ObjectName::new(tenant_of(view), named.id),
         Bytes::from(body),
-    ))
+    )
 }
 
 /// Reads the body of an object.
@@ -103,7 +109,7 @@ pub fn compare(named: Named, body: &[u8]) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::Content;
+    use crate::parse::{Content, Polled};
     use cloudsync::SyncRecord;
     use cloudsync_kafka::PolledRecord;
     use prost::Message;
@@ -130,11 +136,21 @@ mod tests {
         (polled, named)
     }
 
+    fn written(polled: &Polled, named: Named) -> (ObjectName, Bytes) {
+        let view = polled.view().unwrap();
+        of(&Outgoing {
+            polled,
+            view,
+            named,
+            partition: 0,
+        })
+    }
+
     /// This body lies at destinations.
     #[test]
     fn a_body_is_one_line_that_describes_its_record() {
         let (record, named) = polled(br#"{"mag":2}"#, 7);
-        let (name, body) = of(&record, named).unwrap();
+        let (name, body) = written(&record, named);
         assert_eq!(
             name.to_string(),
             "t=default/ee/ee73b5d206ea8ebfbfdb2189a0a115eb.json"
@@ -151,7 +167,7 @@ mod tests {
     #[test]
     fn a_body_found_is_compared_by_what_it_holds() {
         let (first, named) = polled(br#"{"mag":2}"#, 7);
-        let (_, body) = of(&first, named).unwrap();
+        let (_, body) = written(&first, named);
         let (_, again) = polled(br#"{"mag":2}"#, 9);
         assert_eq!(compare(again, &body), Found::Same { offset: 7 });
         let (_, changed) = polled(br#"{"mag":3}"#, 9);

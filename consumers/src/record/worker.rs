@@ -68,8 +68,6 @@ pub(super) struct Worker {
     spare: Option<OwnedSemaphorePermit>,
     /// Lanes whose first id this process works on already.
     parked: BTreeSet<usize>,
-    /// The destination recognises no duplicate and the store is away: nothing is written.
-    paused: bool,
     finish: Finish,
 }
 
@@ -90,7 +88,6 @@ impl Worker {
             permit: None,
             spare: None,
             parked: BTreeSet::new(),
-            paused: false,
         }
     }
 
@@ -194,6 +191,7 @@ impl Worker {
             } = head;
             let what = match walk.attempt(&mut job, named, held).await {
                 Attempted::Written { met, receipt } => What::Written(Written {
+                    held,
                     subject: made_by(subject, met),
                     offset: job.polled.offset(),
                     met,

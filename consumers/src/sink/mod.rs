@@ -1,9 +1,13 @@
-//! The destinations that a record can go to: one file a kind, one line in [`connect`].
+//! The destinations that a record can go to: one file a kind, one line in [`open`] or [`connect`].
 //!
-//! In: names and bytes. Out: created, there already, or an error with a class. A sink translates
-//! and classifies, nothing else: retries, time-outs and the breaker are `deliver`'s.
+//! There are two kinds. A [`SegmentSink`] keeps objects under names (a directory, a bucket); both
+//! write modes go there. A [`RecordSink`] takes one record at a time (an HTTP endpoint); only
+//! `record` mode goes there, and it sees every destination as one.
+//!
+//! In: names and bytes, or a record. Out: created, there already, or an error with a class. A sink
+//! translates and classifies, nothing else: retries, time-outs and the breaker are `deliver`'s.
 
-use crate::settings::WriteMode;
+use crate::settings::{DestinationSettings, WriteMode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cloudsync_runtime::redact;
@@ -13,12 +17,25 @@ use std::sync::Arc;
 
 mod error;
 mod file;
+pub mod http;
 pub mod marker;
 mod null;
+mod records;
 
+use self::http::HttpSink;
 pub use error::{ErrorClass, OpenError, SinkError};
 use file::FileSink;
 use null::NullSink;
+pub use records::{Applied, Idempotence, Outgoing, RecordSink};
+
+/// What stands at a destination's URL.
+#[derive(Clone, Debug)]
+pub enum Sink {
+    /// A place for objects.
+    Objects(Arc<dyn SegmentSink>),
+    /// A place that takes records, one at a time.
+    Records(Arc<dyn RecordSink>),
+}
 
 /// What a create found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +89,57 @@ pub trait SegmentSink: Debug + Send + Sync {
 }
 
 /// The kinds of URL that this build knows.
-pub const SCHEMES: &str = "file:///dir, null://";
+pub const SCHEMES: &str = "file:///dir, null://, https://host/path, http://host/path";
 
-/// The sink at `url`, to write to as `destination`: made ready, its marker compared, and its
-/// condition proven.
+/// Whether `url` is one of an HTTP endpoint.
+#[must_use]
+pub fn is_http(url: &str) -> bool {
+    http::is_http(url)
+}
+
+/// `url` as the name of a place: without a slash at its end, and without the user and the password
+/// of an HTTP endpoint, which may change while the place does not.
+pub(crate) fn place(url: &str) -> String {
+    let url = if is_http(url) {
+        http::without_user(url)
+    } else {
+        url.to_owned()
+    };
+    url.trim_end_matches('/').to_owned()
+}
+
+/// Whether [`open`] would know which place is meant. Nothing is asked, made or written.
+///
+/// # Errors
+/// [`OpenError`], which does not pass by itself.
+pub fn check(settings: &DestinationSettings) -> Result<(), OpenError> {
+    if is_http(&settings.url) {
+        return http::check(settings);
+    }
+    connect(&settings.url).map(drop)
+}
+
+/// What stands at the URL of `settings`, to write to as `destination`: a place for objects as
+/// [`open_objects`] leaves it; an endpoint that takes connections.
 ///
 /// # Errors
 /// [`OpenError::Unavailable`] may pass by itself; the others need somebody to change something.
-pub async fn open(
+pub async fn open(settings: &DestinationSettings, destination: &str) -> Result<Sink, OpenError> {
+    if is_http(&settings.url) {
+        let endpoint = HttpSink::new(settings)?;
+        endpoint.reach().await?;
+        return Ok(Sink::Records(Arc::new(endpoint)));
+    }
+    let objects = open_objects(&settings.url, destination, settings.mode()).await?;
+    Ok(Sink::Objects(objects))
+}
+
+/// The place for objects at `url`, to write to as `destination`: made ready, its marker compared,
+/// and its condition proven.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_objects(
     url: &str,
     destination: &str,
     mode: WriteMode,
@@ -103,14 +163,26 @@ pub enum Looked {
     NotThere(PathBuf),
     /// It keeps nothing.
     Forgets,
+    /// An HTTP endpoint that takes connections; nothing was sent.
+    Reached {
+        /// What it makes of a record that it has had before.
+        idempotence: Idempotence,
+    },
 }
 
-/// Looks whether `destination` could be opened at `url`. Nothing is left there; a probe comes and
-/// goes.
+/// Looks whether `destination` could be opened. Nothing is left there; a probe comes and goes, and
+/// to an HTTP endpoint nothing is sent at all.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn look(url: &str, destination: &str, mode: WriteMode) -> Result<Looked, OpenError> {
+pub async fn look(settings: &DestinationSettings, destination: &str) -> Result<Looked, OpenError> {
+    let url = &settings.url;
+    if is_http(url) {
+        let endpoint = HttpSink::new(settings)?;
+        endpoint.reach().await?;
+        let idempotence = endpoint.idempotence();
+        return Ok(Looked::Reached { idempotence });
+    }
     let sink = connect(url)?;
     if !sink.is_conditional() {
         return Ok(Looked::Forgets);
@@ -120,20 +192,27 @@ pub async fn look(url: &str, destination: &str, mode: WriteMode) -> Result<Looke
     {
         return Ok(Looked::NotThere(directory.to_owned()));
     }
-    marker::look(sink.as_ref(), &redact::url(url), destination, mode).await?;
+    marker::look(
+        sink.as_ref(),
+        &redact::url(url),
+        destination,
+        settings.mode(),
+    )
+    .await?;
     Ok(Looked::Proven)
 }
 
-/// The sink at `url`, as it is: nothing is asked, made or written.
+/// The place for objects at `url`, as it is: nothing is asked, made or written.
 ///
 /// # Errors
-/// [`OpenError`], when the URL is none that this build knows.
+/// [`OpenError`], when the URL is none of objects that this build knows.
 pub fn connect(url: &str) -> Result<Arc<dyn SegmentSink>, OpenError> {
     if let Some(directory) = file::directory_of(url) {
         return Ok(Arc::new(FileSink::new(directory, url)?));
     }
     match url.split_once("://") {
         Some(("null", "")) => Ok(Arc::new(NullSink)),
+        Some(("http" | "https", _)) => http::no_objects(url),
         _ => Err(OpenError::Url {
             url: redact::url(url),
             meant: file::meant_by(url),

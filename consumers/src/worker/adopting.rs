@@ -120,7 +120,7 @@ impl Worker {
 
     /// The reading starts inside the segment `name`, where nothing is in hand yet.
     pub(super) async fn adopt_at_start(&mut self, name: SegmentName) -> Result<(), Halt> {
-        let got = upload::get(&self.context, &name.to_string(), &self.revoked).await;
+        let got = upload::get(&self.context, &self.sink, &name.to_string(), &self.revoked).await;
         match got.ok_or(Halt::Revoked)? {
             Some(theirs) => self.adopt(name, Bytes::new(), theirs).await,
             None => Err(Halt::Stopped {

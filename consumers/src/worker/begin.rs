@@ -9,6 +9,7 @@ use crate::chain::start::{self, Commit, Start};
 use crate::chain::{Chain, ChainName, SegmentName};
 use crate::deliver::Backoff;
 use crate::settle::Settle;
+use crate::sink::SegmentSink;
 use cloudsync_kafka::{AssignedPartition, CommitError, CommitTracker};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use tokio_util::sync::CancellationToken;
 /// Works on an assigned partition until `revoked`. Settles nothing that it may not.
 pub(crate) async fn run(
     context: Arc<Context>,
+    sink: Arc<dyn SegmentSink>,
     assigned: AssignedPartition,
     log: Arc<str>,
     revoked: CancellationToken,
 ) {
     let partition = assigned.partition;
-    let halt = match begin(&context, assigned, log, &revoked).await {
+    let halt = match begin(&context, &sink, assigned, log, &revoked).await {
         Ok(mut worker) => {
             let halt = match worker.first_steps().await {
                 Ok(()) => worker.work().await,
@@ -47,6 +49,7 @@ pub(crate) async fn run(
 
 async fn begin(
     context: &Arc<Context>,
+    sink: &Arc<dyn SegmentSink>,
     assigned: AssignedPartition,
     log: Arc<str>,
     revoked: &CancellationToken,
@@ -70,7 +73,7 @@ async fn begin(
             ahead: Vec::new(),
         },
         Commit::Changed(found) => return Err(changed(context, &found)),
-        Commit::Unknown => listed(context, &name, assigned.start, revoked).await?,
+        Commit::Unknown => listed(context, sink, &name, assigned.start, revoked).await?,
     };
     let known = committed.is_some_and(|(_, metadata)| metadata == context.commit_metadata);
     let (position, ahead, inside) = match start {
@@ -79,11 +82,12 @@ async fn begin(
     };
     let tracker = CommitTracker::new(partition, assigned.epoch, position);
     let mut chain = Chain::new(name.clone(), context.limits, position, ahead);
-    if !context.sink.is_conditional() {
+    if !sink.is_conditional() {
         chain = chain.without_lines();
     }
     let worker = Worker {
         context: Arc::clone(context),
+        sink: Arc::clone(sink),
         revoked: revoked.clone(),
         records: assigned.records,
         settle: Settle::new(
@@ -181,12 +185,13 @@ fn changed(context: &Context, found: &str) -> Halt {
 
 async fn listed(
     context: &Context,
+    sink: &Arc<dyn SegmentSink>,
     chain: &ChainName,
     reading: i64,
     revoked: &CancellationToken,
 ) -> Result<Start, Halt> {
     let prefix = chain.prefix();
-    let list = || context.sink.list(&prefix);
+    let list = || sink.list(&prefix);
     let names = context
         .gate
         .until_done(revoked, list)
@@ -195,7 +200,7 @@ async fn listed(
     let segments = names.iter().filter_map(|name| SegmentName::parse(name));
     let starts: Vec<i64> = segments.map(|segment| segment.start).collect();
     let last_end = match start::before(&starts, reading) {
-        Some(last) => end_of(context, &chain.segment(last), revoked).await?,
+        Some(last) => end_of(context, sink, &chain.segment(last), revoked).await?,
         None => None,
     };
     Ok(start::of_listing(reading, &starts, last_end))
@@ -203,10 +208,11 @@ async fn listed(
 
 async fn end_of(
     context: &Context,
+    sink: &Arc<dyn SegmentSink>,
     segment: &SegmentName,
     revoked: &CancellationToken,
 ) -> Result<Option<i64>, Halt> {
-    let got = upload::get(context, &segment.to_string(), revoked)
+    let got = upload::get(context, sink, &segment.to_string(), revoked)
         .await
         .ok_or(Halt::Revoked)?;
     let Some(object) = got else { return Ok(None) };

@@ -46,7 +46,6 @@ pub(crate) struct Context {
     pub(crate) shards: u32,
     /// What our commits carry.
     pub(crate) commit_metadata: String,
-    pub(crate) sink: Arc<dyn SegmentSink>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) dedupe: Arc<Dedupe>,
     pub(crate) decisions: Arc<Decisions>,
@@ -56,8 +55,16 @@ pub(crate) struct Context {
     /// The group's member; it goes when it is closed, and then there is nothing left to ask.
     pub(crate) consumer: Weak<Consumer>,
     pub(crate) committer: Committer,
-    /// What the partitions share in `record` mode; `None` in `batch` mode.
-    pub(crate) record: Option<Arc<record::Shared>>,
+    pub(crate) work: Work,
+}
+
+/// How a destination's partitions are worked on.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// In `batch` mode: chains of segments in this place.
+    Batch(Arc<dyn SegmentSink>),
+    /// In `record` mode: what the partitions share.
+    Record(Arc<record::Shared>),
 }
 
 /// Why a worker goes no further.
@@ -72,6 +79,7 @@ pub(super) enum Halt {
 /// The driver of one partition's chain.
 pub(super) struct Worker {
     context: Arc<Context>,
+    sink: Arc<dyn SegmentSink>,
     revoked: CancellationToken,
     records: PartitionRecords,
     chain: Chain,
@@ -151,7 +159,11 @@ impl Worker {
             return;
         }
         let partition = self.chain.name().partition;
-        let answers = self.context.dedupe.look_up(partition, &batch).await;
+        let dedupe = &self.context.dedupe;
+        let Some(answers) = dedupe.look_up(partition, &batch, &self.revoked).await else {
+            // The partition is revoked; whoever has it next reads them again.
+            return;
+        };
         let now = Instant::now();
         for (polled, answer) in batch.iter().zip(answers) {
             let verdict = self.chain.take(polled, answer, now);
@@ -176,7 +188,7 @@ impl Worker {
             return;
         }
         if let Some((segment, lines)) = self.chain.close() {
-            let upload = Upload::new(&self.context, segment, self.revoked.clone());
+            let upload = Upload::new(&self.context, &self.sink, segment, self.revoked.clone());
             self.upload = Some(Box::pin(upload.run(lines)));
         }
     }

@@ -9,7 +9,7 @@ use super::Context;
 use crate::chain::lines::Lines;
 use crate::chain::segment::seal_frame;
 use crate::chain::{ClosedSegment, SegmentName};
-use crate::sink::Create;
+use crate::sink::{Create, SegmentSink};
 use bytes::Bytes;
 use cloudsync_dedupe::Subject;
 use cloudsync_runtime::{Moment, kill_point};
@@ -24,6 +24,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// The upload of one segment.
 pub(super) struct Upload {
     context: Arc<Context>,
+    sink: Arc<dyn SegmentSink>,
     segment: Arc<ClosedSegment>,
     give_up: CancellationToken,
 }
@@ -55,18 +56,20 @@ pub(super) enum Uploaded {
 impl Upload {
     pub(super) fn new(
         context: &Arc<Context>,
+        sink: &Arc<dyn SegmentSink>,
         segment: Arc<ClosedSegment>,
         give_up: CancellationToken,
     ) -> Self {
         Self {
             context: Arc::clone(context),
+            sink: Arc::clone(sink),
             segment,
             give_up,
         }
     }
 
     pub(super) async fn run(self, lines: Lines) -> Uploaded {
-        if !self.context.sink.is_conditional() {
+        if !self.sink.is_conditional() {
             return self
                 .deliver(Bytes::new())
                 .await
@@ -130,22 +133,22 @@ impl Upload {
     }
 
     async fn create(&self, name: &str, object: &Bytes) -> Option<Create> {
-        let sink = &self.context.sink;
-        let attempt = || sink.create_if_absent(name, object.clone());
+        let attempt = || self.sink.create_if_absent(name, object.clone());
         self.context.gate.until_done(&self.give_up, attempt).await
     }
 
     async fn get(&self, name: &str) -> Option<Option<Bytes>> {
-        get(&self.context, name, &self.give_up).await
+        get(&self.context, &self.sink, name, &self.give_up).await
     }
 }
 
 /// The object `name`, if there is one; `None` when `give_up` was given before an answer.
 pub(super) async fn get(
     context: &Context,
+    sink: &Arc<dyn SegmentSink>,
     name: &str,
     give_up: &CancellationToken,
 ) -> Option<Option<Bytes>> {
-    let attempt = || context.sink.get(name);
+    let attempt = || sink.get(name);
     context.gate.until_done(give_up, attempt).await
 }

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use cloudsync_dedupe::memory::MemoryLimits;
 use cloudsync_dedupe::{
-    Claim, DedupeSettings, DedupeStore, Lookup, MemoryStore, Stats, StoreError, Subject, Token,
+    Claim, DedupeSettings, DedupeStore, Health, Lookup, MemoryStore, Stats, StoreError, Subject,
+    Token,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -22,6 +23,10 @@ pub(crate) struct Door {
     pub(crate) takeovers: AtomicU64,
     pub(crate) refuse_renewals: AtomicBool,
     pub(crate) refuse_marks: AtomicBool,
+    pub(crate) refused_marks: AtomicU64,
+    /// How often it says that it has forgotten everything.
+    pub(crate) losses: AtomicU64,
+    pub(crate) claims: AtomicU64,
     /// In the order in which they were marked.
     pub(crate) completed: Mutex<Vec<Subject>>,
 }
@@ -40,6 +45,9 @@ impl Door {
             takeovers: AtomicU64::new(0),
             refuse_renewals: AtomicBool::new(false),
             refuse_marks: AtomicBool::new(false),
+            refused_marks: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
+            claims: AtomicU64::new(0),
             completed: Mutex::default(),
         })
     }
@@ -66,6 +74,7 @@ impl DedupeStore for Door {
 
     async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {
         self.open()?;
+        self.claims.fetch_add(1, Ordering::Relaxed);
         let claims = self.store.claim(token, subjects).await?;
         let taken = claims
             .iter()
@@ -78,6 +87,9 @@ impl DedupeStore for Door {
 
     async fn complete(&self, subjects: &[Subject]) -> Result<(), StoreError> {
         self.open()?;
+        if self.refuse_marks.load(Ordering::Relaxed) {
+            self.refused_marks.fetch_add(1, Ordering::Relaxed);
+        }
         Self::unless(&self.refuse_marks)?;
         self.completed.lock().extend_from_slice(subjects);
         self.store.complete(subjects).await
@@ -108,6 +120,12 @@ impl DedupeStore for Door {
 
     async fn forget(&self, subjects: &[Subject]) -> Result<(), StoreError> {
         self.store.forget(subjects).await
+    }
+
+    fn health(&self) -> Health {
+        let mut health = Health::default();
+        health.memory_losses = self.losses.load(Ordering::Relaxed);
+        health
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {

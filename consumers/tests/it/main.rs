@@ -7,6 +7,7 @@
 
 mod batch;
 mod door;
+mod endpoint;
 mod measure;
 mod outages;
 mod places;

@@ -1,9 +1,11 @@
 //! What a consumer waits for, and that it goes on by itself.
 
 use super::door::Door;
-use super::support::{Log, Sent, at, consume, eventually, get, memory};
+use super::support::{Log, Sent, at, consume, consume_when, eventually, get, memory};
 use async_trait::async_trait;
-use cloudsync_dedupe::{Claim, DedupeStore, Lookup, Stats, StoreError, Subject, Token};
+use cloudsync_dedupe::{
+    Claim, DedupeStore, Lookup, OnUnavailable, Stats, StoreError, Subject, Token,
+};
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use cloudsync_kafka::{KafkaSettings, ensure_topics, lag};
 use rand::distr::{Alphanumeric, Distribution};
@@ -49,6 +51,31 @@ async fn a_destination_that_cannot_be_written_is_waited_for_and_heals() {
     );
     assert_eq!(reasons["id_conflict"], sent.conflicts);
     assert_eq!(reasons["undecodable"], sent.undecodable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_waits_for_the_store_if_it_shall() {
+    let (log, temp) = (Log::start(2).await, TempDir::new().unwrap());
+    let (settings, lease) = (at(temp.path()), Duration::from_secs(30));
+    let door = Door::new(lease);
+    door.shut.store(true, Ordering::Relaxed);
+    let mut sent = Sent::default();
+    log.fill(&mut sent, 0..500).await;
+    let store = Arc::clone(&door) as Arc<dyn DedupeStore>;
+    let pause = OnUnavailable::Pause;
+    let running = consume_when(&log.settings, settings.clone(), &store, lease, pause);
+    running.waits_for("the dedupe store").await;
+    // It leaves while it waits, and settles nothing.
+    let counters = running.drain().await;
+    assert_eq!(get(&counters.polled) + get(&counters.dedupe_bypassed), 0);
+    let running = consume_when(&log.settings, settings.clone(), &store, lease, pause);
+    running.waits_for("the dedupe store").await;
+    door.shut.store(false, Ordering::Relaxed);
+    log.settled("aws-sync-group").await;
+    running.is_ready().await;
+    let counters = running.drain().await;
+    assert_eq!(get(&counters.dedupe_bypassed), 0);
+    sent.is_delivered(&settings.url).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

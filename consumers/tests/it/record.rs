@@ -41,7 +41,7 @@ impl Place {
     }
 
     fn settings(&self) -> DestinationSettings {
-        let mode = WriteMode::Record;
+        let mode = Some(WriteMode::Record);
         DestinationSettings {
             mode,
             ..at(&self.temp.path().join("aws"))
@@ -537,7 +537,7 @@ async fn a_group_that_wrote_segments_does_not_go_on_with_objects() {
     let (place, store) = (Place::new().await, Door::new(LEASE));
     place.produce(&records(0..10, 3)).await;
     let batch = DestinationSettings {
-        mode: WriteMode::Batch,
+        mode: Some(WriteMode::Batch),
         ..at(&place.temp.path().join("segments"))
     };
     let member = place

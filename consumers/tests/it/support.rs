@@ -10,7 +10,7 @@ use cloudsync_consumers::{
     RunError, read_back,
 };
 use cloudsync_dedupe::settings::DecisionLog;
-use cloudsync_dedupe::{DedupeSettings, DedupeStore};
+use cloudsync_dedupe::{DedupeSettings, DedupeStore, OnUnavailable};
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use cloudsync_kafka::{
     DeadLetterHeaders, KafkaSettings, ProduceRecord, Producer, ensure_topics, lag,
@@ -199,6 +199,18 @@ pub(crate) fn consume(
     settings: DestinationSettings,
     store: &Arc<dyn DedupeStore>,
 ) -> Running {
+    let lease = DedupeSettings::default().lease;
+    consume_when(kafka, settings, store, lease, OnUnavailable::Auto)
+}
+
+/// As [`consume`], with a store of this `lease`, which may be away.
+pub(crate) fn consume_when(
+    kafka: &KafkaSettings,
+    settings: DestinationSettings,
+    store: &Arc<dyn DedupeStore>,
+    lease: Duration,
+    on_unavailable: OnUnavailable,
+) -> Running {
     // Shown with a test that fails, if RUST_LOG asks for it.
     let _shown = tracing_subscriber::fmt()
         .with_test_writer()
@@ -211,6 +223,8 @@ pub(crate) fn consume(
         kafka: kafka.clone(),
         store: Arc::clone(store),
         shards: 12,
+        lease,
+        on_unavailable,
         stats_interval: Duration::from_secs(1),
         decision_log: DecisionLog::Off,
         tasks: Tasks::new(),

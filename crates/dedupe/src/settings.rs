@@ -280,13 +280,6 @@ impl DedupeSettings {
                 "at least 64 KiB",
                 self.max_memory.is_none_or(|bytes| bytes >= 64 << 10),
             ),
-            // A store in the process is never away, so the others would promise what nobody does.
-            (
-                "on_unavailable",
-                format!("{:?}", self.on_unavailable).to_lowercase(),
-                "auto in this build",
-                self.on_unavailable == OnUnavailable::Auto,
-            ),
         ];
         let broken = rules.into_iter().filter(|(.., holds)| !holds);
         broken

@@ -2,13 +2,15 @@
 //!
 //! Nothing here is shared with the program under test but the contract: [`journal`] remembers
 //! what a client sent and was told, [`program`] runs the real binary as processes and kills them,
-//! [`client`] streams through the public client, and [`checker`] reads the destinations with a
-//! reader of its own and holds them against the journal.
+//! [`client`] streams through the public client, [`checker`] reads the destinations with a reader of
+//! its own and holds them against the journal, and [`endpoint`] is a destination over HTTP that
+//! misbehaves and counts.
 
 #![forbid(unsafe_code)]
 
 pub mod checker;
 pub mod client;
+pub mod endpoint;
 pub mod journal;
 pub mod ports;
 pub mod program;

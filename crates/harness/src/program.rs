@@ -295,8 +295,16 @@ pub fn listens(address: SocketAddr) -> bool {
 /// # Errors
 /// When nothing answers, or not in HTTP.
 pub async fn http_get(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    http_exchange(address, &request).await
+}
+
+/// A request as it goes over the wire, which has to ask for the connection's end: status and body.
+///
+/// # Errors
+/// As [`http_get`].
+pub async fn http_exchange(address: SocketAddr, request: &str) -> anyhow::Result<(u16, String)> {
+    let mut stream = tokio::net::TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;

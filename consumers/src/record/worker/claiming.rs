@@ -141,21 +141,20 @@ impl Worker {
         } = claimed;
         match answers {
             Ok(answers) => {
-                self.resume();
                 for (head, answer) in heads.into_iter().zip(answers) {
                     self.answered(head, answer, before_sending);
                 }
                 self.finish.commit();
             }
-            Err(Away) if self.walk.context.sink.is_conditional() => {
+            Err(Away) if !self.walk.shared.claims.pauses() => {
                 let bypassed = heads.len() as u64;
                 Counters::add(&self.walk.context.counters.dedupe_bypassed, bypassed);
                 for head in heads {
                     self.write(head, None);
                 }
             }
+            // No claim, no attempt; readiness says what is waited for.
             Err(Away) => {
-                self.pause();
                 for head in heads {
                     self.wait(head, jitter(BLOCKED));
                 }
@@ -195,21 +194,5 @@ impl Worker {
         self.writing -= 1;
         self.lanes
             .back(head.lane, head.job, Some(Instant::now() + wait));
-    }
-
-    fn pause(&mut self) {
-        if !self.paused {
-            self.paused = true;
-            self.walk.context.health.destination(Some(
-                "the dedupe store, because the destination recognises no duplicate".to_owned(),
-            ));
-        }
-    }
-
-    fn resume(&mut self) {
-        if self.paused {
-            self.paused = false;
-            self.walk.context.health.destination(None);
-        }
     }
 }

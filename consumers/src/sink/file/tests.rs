@@ -1,12 +1,12 @@
 use super::*;
 use crate::settings::WriteMode;
-use crate::sink::{connect, open};
+use crate::sink::{connect, open_objects};
 use std::sync::Arc;
 use tempfile::TempDir;
 
 async fn opened(directory: &Path) -> Arc<dyn SegmentSink> {
     let url = format!("file://{}", directory.display());
-    open(&url, "aws", WriteMode::Batch).await.unwrap()
+    open_objects(&url, "aws", WriteMode::Batch).await.unwrap()
 }
 
 #[tokio::test]
@@ -42,10 +42,10 @@ async fn of_many_creates_one_creates_and_its_bytes_are_there() {
 async fn a_prefix_of_another_destination_or_mode_is_refused_with_both_values() {
     let temp = TempDir::new().unwrap();
     let url = format!("file://{}", temp.path().display());
-    open(&url, "aws", WriteMode::Batch).await.unwrap();
-    open(&url, "aws", WriteMode::Batch).await.unwrap();
+    open_objects(&url, "aws", WriteMode::Batch).await.unwrap();
+    open_objects(&url, "aws", WriteMode::Batch).await.unwrap();
     for (name, mode) in [("azure", WriteMode::Batch), ("aws", WriteMode::Record)] {
-        let error = open(&url, name, mode).await.unwrap_err();
+        let error = open_objects(&url, name, mode).await.unwrap_err();
         let OpenError::Refused(text) = error else {
             panic!("{error}")
         };

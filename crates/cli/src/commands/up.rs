@@ -81,7 +81,7 @@ fn ready(settings: &Settings, stack: &Stack, list: &mut Checklist<io::Stderr>) {
 fn reading(destination: &DestinationSettings) -> Option<String> {
     let directory = destination.url.strip_prefix("file://")?;
     let quoted = format!("'{}'", directory.replace('\'', r"'\''"));
-    let files = match destination.mode {
+    let files = match destination.mode() {
         WriteMode::Batch => "-name '*.ndjson.zst' -exec zstdcat {} +",
         WriteMode::Record => "-path '*/t=*' -name '*.json' -exec cat {} +",
     };

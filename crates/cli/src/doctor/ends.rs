@@ -4,7 +4,7 @@ use super::Finding;
 use crate::settings::Settings;
 use crate::settings::sizes;
 use cloudsync_consumers::DestinationSettings;
-use cloudsync_consumers::sink::{self, Looked};
+use cloudsync_consumers::sink::{self, Idempotence, Looked};
 use cloudsync_runtime::{chain, redact};
 
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
@@ -43,7 +43,7 @@ async fn examine_destination(
         );
     }
     let url = redact::url(&destination.url);
-    match sink::look(&destination.url, name, destination.mode).await {
+    match sink::look(destination, name).await {
         Ok(Looked::Proven) => Finding::ok(
             check,
             format_args!("{url} refuses a second create of the same name"),
@@ -52,6 +52,17 @@ async fn examine_destination(
             check,
             format_args!("{url} is not there yet; it is made at start"),
         ),
+        Ok(Looked::Reached { idempotence }) => {
+            let told = match idempotence {
+                Idempotence::Plain => "plain: a record that is posted twice has two effects there",
+                Idempotence::Keyed => "keyed: trusted to honour Idempotency-Key",
+                Idempotence::Conditional => "it refuses what it has",
+            };
+            Finding::ok(
+                check,
+                format_args!("{url} takes connections; nothing was sent ({told})"),
+            )
+        }
         Ok(Looked::Forgets) => Finding::warn(check, format_args!("{url} keeps nothing")),
         Err(error) => Finding::fail(check, chain(&error)),
     }

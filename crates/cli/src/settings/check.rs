@@ -106,7 +106,7 @@ fn together(settings: &Settings, faults: &mut Faults<'_>) {
         let Some(attempt) = destination.attempt_timeout else {
             continue;
         };
-        if destination.mode == WriteMode::Record && attempt > lease / 2 {
+        if destination.mode() == WriteMode::Record && attempt > lease / 2 {
             let key = format!("destinations.{name}.attempt_timeout");
             faults.add(
                 &key,

@@ -110,6 +110,8 @@ impl Stack {
             kafka: self.kafka.clone(),
             store,
             shards: settings.dedupe.shards,
+            lease: settings.dedupe.lease,
+            on_unavailable: settings.dedupe.on_unavailable,
             stats_interval: settings.dedupe.stats_interval,
             decision_log: settings.dedupe.log,
             tasks: self.delivery.tasks.clone(),

@@ -206,3 +206,53 @@ fn why_kafka_does_not_answer_is_told() {
     assert_eq!(state, "fail");
     assert!(detail.contains("Connection refused"), "{detail}");
 }
+
+/// Endpoints are connected to, and sent nothing.
+#[test]
+fn an_endpoint_is_reached_or_said_to_be_wrong() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let examine = |settings: &[(&str, &str)]| {
+        let of = |key: &str| format!("CLOUDSYNC_DESTINATIONS__AWS__{key}");
+        let output = cloudsync()
+            .args(["doctor", "--output", "json", "--brokers", "127.0.0.1:1"])
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .envs(settings.iter().map(|(key, value)| (of(key), value)))
+            .output()
+            .unwrap();
+        let report = json(&output);
+        assert!(!report.to_string().contains("hush"), "{report}");
+        let (state, detail) = of_check(&report);
+        (state.to_owned(), detail.to_owned())
+    };
+    let url = format!("http://me:hush@127.0.0.1:{port}/in?sig=hush");
+    let here = [("URL", url.as_str()), ("ALLOW_PRIVATE", "true")];
+    let (state, detail) = examine(&here);
+    assert_eq!(state, "ok", "{detail}");
+    assert!(
+        detail.contains("takes connections; nothing was sent (plain"),
+        "{detail}"
+    );
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut sent = Vec::new();
+    std::io::Read::read_to_end(&mut stream, &mut sent).unwrap();
+    assert_eq!(sent, b"", "not a byte");
+    let (state, detail) = examine(&here[..1]);
+    assert_eq!(state, "fail");
+    assert!(detail.contains("allow_private = true"), "{detail}");
+    let metadata = [
+        ("URL", "http://169.254.169.254/"),
+        ("ALLOW_PRIVATE", "true"),
+    ];
+    let (state, detail) = examine(&metadata);
+    assert_eq!(state, "fail");
+    assert!(detail.contains("where no endpoint may lie"), "{detail}");
+    drop(listener);
+    let (state, detail) = examine(&here);
+    assert_eq!(state, "fail");
+    assert!(detail.contains("takes no connection"), "{detail}");
+}
+
+fn of_check(report: &Value) -> (&str, &str) {
+    of(report, "destination aws")
+}

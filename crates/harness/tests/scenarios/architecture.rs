@@ -83,7 +83,7 @@ const LIVES_IN: [(&str, &[&str]); 22] = [
     ("tracing-subscriber", &["cloudsync-runtime"]),
     ("axum", &["cloudsync-gateway"]),
     ("object_store", &["cloudsync-consumers"]),
-    ("reqwest", &["cloudsync-consumers"]),
+    ("tokio-rustls", &["cloudsync-consumers"]),
     ("clap", &["cloudsync-cli"]),
     ("indicatif", &["cloudsync-cli"]),
     ("hdrhistogram", &["cloudsync-cli"]),

@@ -250,9 +250,10 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "dedupe.on_unavailable",
-        Kind::Choice(&["auto"]),
-        "What a destination does while the store cannot be asked; a store in the process is never \
-         away.",
+        Kind::Choice(&["auto", "continue", "pause"]),
+        "What a destination does while the store cannot be asked. auto: it goes on where it \
+         recognises a duplicate itself, and waits where it does not (a plain HTTP endpoint). A store \
+         in the process is never away.",
     ),
     key(
         "dedupe.log",
@@ -314,8 +315,8 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "destinations.*.url",
         Kind::Secret("file:///srv/aws"),
-        "Where it lies: file:///dir or null://. `up` and `demo`: a directory below the data \
-         directory.",
+        "Where it lies: file:///dir; https://host/path, where each record is posted; or null://. \
+         `up` and `demo`: a directory below the data directory.",
     ),
     key(
         "destinations.*.group",
@@ -325,12 +326,32 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "destinations.*.mode",
         Kind::Choice(&["batch", "record"]),
-        "Many records to an object, or one object for each record.",
+        "Many records to an object, or one object for each record. An HTTP endpoint takes records \
+         only. Without it: record for HTTP, else batch.",
+    ),
+    key(
+        "destinations.*.idempotence",
+        Kind::Choice(&["plain", "keyed"]),
+        "What an HTTP endpoint makes of a record that is posted again: it has another effect, or it \
+         honours Idempotency-Key and has one.",
+    ),
+    key(
+        "destinations.*.idempotency_key",
+        Kind::Choice(&["request_id", "identity"]),
+        "What Idempotency-Key is: the request id, or 32 hex digits that stand for tenant, key and \
+         request id together. Take identity for a keyed endpoint if clients use one id under several \
+         keys.",
+    ),
+    key(
+        "destinations.*.allow_private",
+        Kind::Flag,
+        "Whether an HTTP endpoint may lie on this machine or in a private network, and be spoken to \
+         without TLS.",
     ),
     key(
         "destinations.*.concurrency",
         at_least("writes", 1),
-        "Writes running or unmarked at one time, in this process (mode record).",
+        "Writes running or unmarked at one time, in this process (mode record, and HTTP).",
     ),
     key(
         "destinations.*.flush_bytes",
@@ -352,7 +373,7 @@ pub(super) const KEYS: &[Key] = &[
         "destinations.*.attempt_timeout",
         Kind::OptionalTime("8s"),
         "An attempt to write ends after so long; in mode record at most half of dedupe.lease. \
-         Without it: 30s, in mode record 8s.",
+         Without it: 30s, in mode record and for HTTP 8s.",
     ),
     key(
         "destinations.*.instance_id",
