@@ -249,6 +249,66 @@ fn the_log_line_of_the_dedupe_store_counts_the_duplicates() {
     }
 }
 
+/// Each decision about an id is a line, in both modes.
+#[test]
+fn decisions_about_ids_are_logged_where_they_are_asked_for() {
+    for (mode, mut texts) in [
+        ("batch", vec!["Duplicate message detected and skipped"]),
+        (
+            "record",
+            vec!["Duplicate message detected and skipped", "Claim granted"],
+        ),
+    ] {
+        for log in ["all", "off"] {
+            let mut demo = cloudsync();
+            demo.args([
+                "demo",
+                "--records",
+                "200",
+                "--resend",
+                "0.5",
+                "--output",
+                "json",
+            ]);
+            demo.args(["--log", "warn,idempotency=info"]);
+            demo.env("CLOUDSYNC_DEDUPE__LOG", log);
+            demo.env("CLOUDSYNC_DESTINATIONS__AWS__MODE", mode);
+            let output = demo.output().unwrap();
+            assert_eq!(code(&output), 0, "{}", stderr(&output));
+            let said = stderr(&output);
+            let lines = said
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut counts = std::collections::BTreeMap::<String, u64>::new();
+            for line in lines.filter(|it| it["destination"] == "aws") {
+                assert_eq!(line["target"], "idempotency", "{line}");
+                assert!(
+                    line["id"].as_str().is_some_and(|id| id.len() == 32),
+                    "{line}"
+                );
+                let text = line["message"].as_str().unwrap_or_default();
+                *counts.entry(text.to_owned()).or_default() += 1;
+            }
+            if log == "off" {
+                assert!(counts.is_empty(), "{mode}: {counts:?}");
+                texts.clear();
+            }
+            let ledger = json(&output);
+            for text in &texts {
+                let wanted = match *text {
+                    "Claim granted" => number(&ledger["destinations"][0]["delivered"]),
+                    _ => number(&ledger["destinations"][0]["duplicates"]),
+                };
+                assert_eq!(
+                    counts.get(*text),
+                    Some(&wanted),
+                    "{mode} {text}: {counts:?}"
+                );
+            }
+        }
+    }
+}
+
 /// Whoever runs it sees that the window of an hour is not kept, before a duplicate gets through.
 #[test]
 fn a_dedupe_store_that_forgets_too_early_says_so_and_what_to_raise() {
