@@ -154,7 +154,8 @@ impl DestinationConsumer {
         let dead_letters = DeadLetterProducer::new(producer, &deps.kafka);
         let health = Health::new(&deps.readiness, &deps.name);
         let counters = Arc::default();
-        let store = Watched::new(&deps.name, Arc::clone(&deps.store), &deps.readiness);
+        let dedupe = Arc::clone(&deps.store);
+        let store = Watched::new(&deps.name, dedupe, &deps.readiness, health.clone());
         let store = Arc::new(store);
         instruments::register(&deps.metrics, &deps.name, &counters);
         instruments::register_store(&deps.metrics, &deps.name, &store);

@@ -8,6 +8,7 @@ use cloudsync_runtime::{Condition, Readiness};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// The condition `destination NAME` of a process. Clones share it.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ struct Parts {
     log: Option<String>,
     destination: Option<String>,
     store: Option<String>,
+    /// Until when `store` holds, whatever the store answers.
+    store_until: Option<Instant>,
     /// By partition, then in the order in which they were raised.
     alarms: BTreeMap<(i32, u64), String>,
     raised: u64,
@@ -72,7 +75,22 @@ impl Health {
 
     /// What the dedupe store is waited for, if it is.
     pub fn store(&self, waits: Option<String>) {
-        self.change(|parts| parts.store = waits);
+        self.change(|parts| (parts.store, parts.store_until) = (waits, None));
+    }
+
+    /// What the dedupe store is waited for until then, also while it answers.
+    pub fn store_until(&self, waits: String, until: Instant) {
+        self.change(|parts| (parts.store, parts.store_until) = (Some(waits), Some(until)));
+    }
+
+    /// The dedupe store has answered somebody: whoever waited for it may not ask any more.
+    pub fn store_answers(&self) {
+        let now = Instant::now();
+        self.change(|parts| {
+            if parts.store_until.is_none_or(|until| until <= now) {
+                (parts.store, parts.store_until) = (None, None);
+            }
+        });
     }
 
     /// Something in `partition` does not go on until somebody acts, and why.

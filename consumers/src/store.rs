@@ -7,6 +7,7 @@
 //! that will refuse for ever is told from one that is away.
 
 use crate::counters::Counters;
+use crate::health::Health;
 use cloudsync_dedupe::{DedupeStore, Stats, StoreError};
 use cloudsync_runtime::{Condition, Readiness, Shutdown};
 use parking_lot::Mutex;
@@ -20,8 +21,10 @@ use tokio::time::{Instant, sleep, timeout};
 const AT_THE_START: Duration = Duration::from_secs(10);
 /// How long between two questions at the start.
 const AGAIN: Duration = Duration::from_millis(250);
-/// How often the store is looked at.
+/// How often the store is asked whether it is there.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often it is asked what it holds.
+const COUNT: Duration = Duration::from_secs(5);
 
 /// The store of one destination, and what was last seen of it.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub(crate) struct Watched {
     destination: String,
     store: Arc<dyn DedupeStore>,
     condition: Condition,
+    health: Health,
     last: Mutex<Stats>,
     up: AtomicBool,
 }
@@ -41,12 +45,14 @@ impl Watched {
         destination: &str,
         store: Arc<dyn DedupeStore>,
         readiness: &Readiness,
+        health: Health,
     ) -> Self {
         let name = format!("dedupe store of {destination}");
         Self {
             destination: destination.to_owned(),
             store,
             condition: readiness.condition(name, "its first answer"),
+            health,
             last: Mutex::default(),
             up: AtomicBool::new(false),
         }
@@ -66,15 +72,16 @@ impl Watched {
     /// duplicates that nobody recognises, and a store that starts beside us is there soon.
     ///
     /// # Errors
-    /// What a store says that refuses for good.
+    /// What a store says that does not fit the settings. Everything else may change while we run:
+    /// then it counts as away.
     pub(crate) async fn wait(&self, shutdown: &Shutdown) -> Result<(), StoreError> {
         let (destination, until) = (&self.destination, Instant::now() + AT_THE_START);
         let mut waits = false;
         while let Err(error) = self.ask(self.store.ready()).await {
-            if !error.is_retryable() {
-                return Err(error);
-            }
             if Instant::now() >= until || shutdown.is_draining() {
+                if matches!(error, StoreError::Unfit { .. }) {
+                    return Err(error);
+                }
                 tracing::warn!(destination, %error, "the dedupe store is still away");
                 return Ok(());
             }
@@ -98,13 +105,20 @@ impl Watched {
         interval: Duration,
         shutdown: Shutdown,
     ) {
-        let (mut evicted, mut said) = (0, Instant::now());
+        let (mut evicted, mut said, mut counted) = (0, Instant::now(), Instant::now());
         loop {
             let ends = timeout(EVERY, shutdown.draining()).await.is_ok();
+            let due = said.elapsed() >= interval;
+            if !ends && !due && counted.elapsed() < COUNT {
+                // An answer is all that is wanted; the readiness tells of it.
+                let _told = self.ask(self.store.ready()).await.is_ok();
+                continue;
+            }
             if let Ok(stats) = self.ask(self.store.stats()).await {
                 *self.last.lock() = stats;
-                if ends || said.elapsed() >= interval {
-                    said = Instant::now();
+                counted = Instant::now();
+                if ends || due {
+                    said = counted;
                     say(&self.destination, &stats, &counters, evicted);
                     evicted = stats.evicted;
                 }
@@ -129,8 +143,14 @@ impl Watched {
         });
         self.up.store(answer.is_ok(), Ordering::Relaxed);
         match &answer {
-            Ok(_) => self.condition.ready(),
-            Err(error) => self.condition.waiting(error.to_string()),
+            Ok(_) => {
+                self.condition.ready();
+                // Who paused because of it may have nothing to ask it any more.
+                self.health.store_answers();
+            }
+            // Somebody has to act. While it is only away, the destinations that pause say so.
+            Err(error) if !error.is_retryable() => self.condition.waiting(error.to_string()),
+            Err(_) => self.condition.ready(),
         }
         answer
     }

@@ -189,6 +189,10 @@ impl Claims {
     /// # Errors
     /// [`Away`].
     pub async fn complete(&self, subjects: &[Subject]) -> Result<(), Away> {
+        // An empty call asks nobody, so its answer would say nothing of the store.
+        if subjects.is_empty() {
+            return Ok(());
+        }
         self.call(self.store.complete(subjects)).await
     }
 
@@ -247,7 +251,7 @@ impl Claims {
                  earlier leases have ended"
             );
             let why = format!("one lease ({lease:?}) to pass, since the dedupe store forgot");
-            self.health.store(Some(why));
+            self.health.store_until(why, now + lease);
         }
         let waits = memory.wait_until.is_some_and(|until| now < until);
         let over = !waits && memory.wait_until.take().is_some();

@@ -29,7 +29,7 @@ use segments::Segments;
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 mod block;
@@ -58,6 +58,9 @@ pub struct EmbeddedStore {
 
 // === impl EmbeddedStore ===
 
+/// A window in which nothing ends.
+const LONGER_THAN_ANY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 impl EmbeddedStore {
     /// Opens the store of `destination` below `directory`, making it if there is none. Reads
     /// all that it holds: to be called where waiting for the disk does no harm.
@@ -70,6 +73,30 @@ impl EmbeddedStore {
         limits: MemoryLimits,
     ) -> Result<Self, OpenError> {
         Self::open_with_clock(directory, destination, limits, SystemTime::now)
+    }
+
+    /// As [`EmbeddedStore::open`], to be looked at: makes no directory, and forgets nothing, however
+    /// few ids and however short a window the limits allow.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`]; also where there is none.
+    pub fn open_to_look(
+        directory: &Path,
+        destination: &str,
+        limits: MemoryLimits,
+    ) -> Result<Self, OpenError> {
+        let place = opening::place(directory, destination)?;
+        if !place.is_dir() {
+            let none = std::io::ErrorKind::NotFound.into();
+            return Err(opening::failed("find the directory", &place)(none));
+        }
+        let limits = MemoryLimits {
+            max_entries: u64::MAX,
+            max_memory: None,
+            window: LONGER_THAN_ANY,
+            ..limits
+        };
+        Self::open(directory, destination, limits)
     }
 
     /// As [`EmbeddedStore::open`], with a wall clock that may be wrong.

@@ -53,6 +53,22 @@ pub(crate) fn open(
     settings: &DedupeSettings,
     destination: &str,
 ) -> Result<Arc<dyn DedupeStore>, OpenError> {
+    connected_later(settings, destination, false)
+}
+
+/// As [`open`], for somebody who looks: lays out nothing.
+pub(crate) fn look_at(
+    settings: &DedupeSettings,
+    destination: &str,
+) -> Result<Arc<dyn DedupeStore>, OpenError> {
+    connected_later(settings, destination, true)
+}
+
+fn connected_later(
+    settings: &DedupeSettings,
+    destination: &str,
+    looks: bool,
+) -> Result<Arc<dyn DedupeStore>, OpenError> {
     let wrong = |reason| OpenError::Url { reason };
     let mut target = Target::parse(&settings.url).map_err(wrong)?;
     if destination.contains(['{', '}']) || destination.contains(char::is_whitespace) {
@@ -72,6 +88,7 @@ pub(crate) fn open(
         Names::new(&settings.namespace, destination, settings.shards),
         Meta::of(settings),
         settings.redis_maxmemory_policy.clone(),
+        looks,
     );
     Ok(match settings.layout {
         Layout::Buckets => Arc::new(Buckets::new(held, settings)),

@@ -160,6 +160,29 @@ pub fn open(
     }
 }
 
+/// The store of one destination, as it is, for somebody who looks or forgets an id: nothing is laid
+/// out, made or dropped by opening it, whatever the settings say of its limits.
+///
+/// # Errors
+/// [`OpenError`]; also where there is no store, or it lives in another process.
+pub fn look_at(
+    settings: &DedupeSettings,
+    destination: &str,
+) -> Result<Arc<dyn DedupeStore>, OpenError> {
+    settings.validate()?;
+    match scheme(&settings.url) {
+        "memory" => Err(OpenError::Elsewhere),
+        "file" => {
+            let directory = directory(&settings.url)?;
+            let limits = MemoryLimits::of(settings);
+            let store = EmbeddedStore::open_to_look(directory, destination, limits)?;
+            Ok(Arc::new(store))
+        }
+        scheme if redis::is_redis(scheme) => redis::look_at(settings, destination),
+        other => Err(unknown(other)),
+    }
+}
+
 fn scheme(url: &str) -> &str {
     url.split_once(':').map_or(url, |(scheme, _)| scheme)
 }

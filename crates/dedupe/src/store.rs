@@ -214,6 +214,15 @@ pub enum StoreError {
         /// What it said.
         reason: String,
     },
+    /// Not with these settings: it is laid out for others, or would drop ids. Nobody should go on
+    /// without it as if it were away.
+    #[error("dedupe store {store} does not fit: {reason}")]
+    Unfit {
+        /// Which store, without credentials.
+        store: String,
+        /// What does not fit, and the way out.
+        reason: String,
+    },
 }
 
 impl StoreError {
@@ -222,7 +231,7 @@ impl StoreError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Refused { .. } => false,
+            Self::Refused { .. } | Self::Unfit { .. } => false,
         }
     }
 }

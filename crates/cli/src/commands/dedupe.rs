@@ -3,7 +3,7 @@
 //! In: the settings, which name a store for each destination. Out: a table or one JSON object.
 //! Promises: looks at the stores of running consumers only where they are shared (Redis); one that
 //! lives in a process (`memory:`, or `file:` while it is in use) is not touched, and the way to its
-//! numbers is said. Only `forget` changes anything.
+//! numbers is said. Only `forget` changes what is known.
 
 use super::Common;
 use crate::args::{
@@ -15,10 +15,11 @@ use crate::say;
 use crate::settings::Settings;
 use anyhow::{Context, anyhow};
 use cloudsync::identity::{Fingerprint, Id16};
-use cloudsync_dedupe::{DedupeStore, LogPosition, Lookup, StoreError, Subject, shard_of, sizing};
+use cloudsync_dedupe::{
+    DedupeStore, LogPosition, Lookup, OpenError, StoreError, Subject, shard_of, sizing,
+};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -51,27 +52,22 @@ async fn stores(
             "there is no destination {unknown:?} in the settings; they have {known}"
         )));
     }
-    let url = settings.dedupe.url.clone();
-    if url.starts_with("memory") {
-        return Err(Failure::usage(
-            "dedupe.url is memory: such a store lives in its consumer, whose /metrics \
-             (cloudsync_dedupe_…) tells what it holds; set dedupe.url as the consumers have it",
-        ));
-    }
-    if let Some(directory) = url.strip_prefix("file://")
-        && !Path::new(directory).is_dir()
-    {
-        return Err(Failure::usage(format!(
-            "dedupe.url = {url}: there is no such directory"
-        )));
-    }
     let mut stores = Vec::new();
     for (name, destination) in &settings.destinations {
         if !wanted.is_empty() && !wanted.contains(name) {
             continue;
         }
+        if settings.dedupe.url.starts_with("memory") {
+            return Err(Failure::usage(OpenError::Elsewhere));
+        }
+        // A store is named by where its destination lies.
+        if destination.url.is_empty() {
+            return Err(Failure::usage(format!(
+                "destinations.{name}.url is not set; set it as the consumer of {name} has it"
+            )));
+        }
         let (dedupe, named) = (settings.dedupe.clone(), destination.dedupe_name(name));
-        let open = move || cloudsync_dedupe::open(&dedupe, &named);
+        let open = move || cloudsync_dedupe::settings::look_at(&dedupe, &named);
         let opened = tokio::task::spawn_blocking(open).await;
         let store = opened.context("the store was not opened")?.with_context(|| {
             format!("cannot look at the store of {name}; while a consumer has it, its /metrics tells")

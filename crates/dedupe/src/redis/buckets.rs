@@ -274,6 +274,7 @@ impl DedupeStore for Buckets {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
+        self.ready().await?;
         let make = |connected: &Connected, _| {
             let names = &self.held.names;
             let of_shard = |shard| {
@@ -313,18 +314,18 @@ impl DedupeStore for Buckets {
         self.held.ready().await
     }
 
-    /// The hash of now, and the field as redis-cli takes it between double quotes.
+    /// The hash of now and the one before, and the field as redis-cli takes it in double quotes.
     fn place_of(&self, subject: &Subject) -> Option<String> {
         let generation = self.generations.of(self.held.clocks.now(subject.shard));
         let parts = self.held.parts();
-        let places = plan(std::slice::from_ref(subject), [0].into_iter(), parts);
+        let places = plan(std::slice::from_ref(subject), std::iter::once(0), parts);
         let sub = places.first()?.groups.first()?.sub;
-        let key = self
-            .held
-            .names
-            .bucket(subject.shard, generation, sub, parts);
+        let names = &self.held.names;
+        let key = |generation| names.bucket(subject.shard, generation, sub, parts);
+        let (now, before) = (key(generation), key(generation.saturating_sub(1)));
         let field = subject.id.0.iter().map(|byte| format!("\\x{byte:02x}"));
-        Some(format!("{key} \"{}\"", field.collect::<String>()))
+        let field = field.collect::<String>();
+        Some(format!("{now} or {before}, field \"{field}\""))
     }
 
     fn health(&self) -> Health {

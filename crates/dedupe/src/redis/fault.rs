@@ -24,6 +24,9 @@ pub(super) enum Kind {
     Unable,
     /// Somebody has to change something. A new connection is tried next time.
     Refused,
+    /// The same, and what has to be changed are the settings, here or there: it is laid out for
+    /// others, or would drop ids.
+    Unfit,
     /// The server does not know the script of that digest: send it whole.
     NoScript,
 }
@@ -83,6 +86,7 @@ impl Fault {
         let (store, reason) = (store.to_owned(), self.reason);
         match self.kind {
             Kind::Refused => StoreError::Refused { store, reason },
+            Kind::Unfit => StoreError::Unfit { store, reason },
             Kind::Lost | Kind::Late | Kind::Unable | Kind::NoScript => {
                 StoreError::Unavailable { store, reason }
             }

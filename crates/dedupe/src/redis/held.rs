@@ -41,6 +41,8 @@ pub(super) struct Held {
     /// Who connects holds it; when and how the last attempt failed.
     connecting: Mutex<Option<(Instant, Fault)>>,
     amnesia: Amnesia,
+    /// It belongs to somebody who looks, and lays out nothing.
+    looks: bool,
     warned: AtomicBool,
 }
 
@@ -71,6 +73,7 @@ impl Held {
         names: Names,
         meta: Meta,
         policy: String,
+        looks: bool,
     ) -> Self {
         Self {
             clocks: Clocks::new(names.shards()),
@@ -82,6 +85,7 @@ impl Held {
             current: RwLock::new(None),
             connecting: Mutex::new(None),
             amnesia: Amnesia::new(),
+            looks,
             warned: AtomicBool::new(false),
         }
     }
@@ -120,8 +124,17 @@ impl Held {
         call: impl Future<Output = Result<T, Fault>>,
     ) -> Result<T, StoreError> {
         let limit = self.dialer.longest_call();
+        let before = self.current.read().clone();
         let answer = timeout(limit, call).await.unwrap_or_else(|_| {
-            *self.current.write() = None;
+            let mut current = self.current.write();
+            let newer = current.as_ref().is_some_and(|now| {
+                before
+                    .as_ref()
+                    .is_some_and(|before| !Arc::ptr_eq(before, now))
+            });
+            if !newer {
+                *current = None;
+            }
             Err(Fault::new(
                 Kind::Late,
                 format!("no answer within {limit:?}"),
@@ -181,7 +194,20 @@ impl Held {
 
     /// As [`DedupeStore::ready`](crate::DedupeStore::ready).
     pub(super) async fn ready(&self) -> Result<(), StoreError> {
-        self.in_time(self.connected()).await.map(drop)
+        self.probe().await
+    }
+
+    /// Looks at the markers now, which takes a write: a server that reads and cannot write is no
+    /// store.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        self.in_time(async {
+            let connected = self.connected().await?;
+            let looked = self.look(&connected.link).await;
+            looked
+                .map(drop)
+                .map_err(|fault| self.heard(&connected, fault))
+        })
+        .await
     }
 
     /// As [`DedupeStore::examine`](crate::DedupeStore::examine).
@@ -189,9 +215,7 @@ impl Held {
         self.in_time(async {
             let Dialled { link, .. } = self.dialer.dial().await?;
             self.look_over(&link).await?;
-            let key = self.names.meta();
-            let found = self.ask_meta(&link, redis::cmd("GET").arg(key)).await?;
-            self.meta.agree(key, found.as_deref()).map(drop)
+            self.read_meta(&link).await.map(drop)
         })
         .await
     }
@@ -290,6 +314,13 @@ impl Held {
         Ok(())
     }
 
+    /// As [`Self::look`], and sets nothing.
+    async fn read_meta(&self, link: &Link) -> Result<u16, Fault> {
+        let key = self.names.meta();
+        let found = self.ask_meta(link, redis::cmd("GET").arg(key)).await?;
+        self.meta.agree(key, found.as_deref())
+    }
+
     /// What `command` answers about the meta; `None` where nothing stands there.
     async fn ask_meta(&self, link: &Link, command: &Cmd) -> Result<Option<Vec<u8>>, Fault> {
         let slot = super::names::slot_of(self.names.meta().as_bytes());
@@ -303,6 +334,9 @@ impl Held {
 
     /// Looks at the meta and the markers. Out: the hashes of a shard and generation.
     async fn look(&self, link: &Link) -> Result<u16, Fault> {
+        if self.looks {
+            return self.read_meta(link).await;
+        }
         let key = self.names.meta();
         let mut set = Cmd::new();
         set.arg("SET").arg(key).arg(self.meta.to_string());

@@ -72,7 +72,7 @@ impl Meta {
     /// and until the others had noticed two of them could hold one id.
     ///
     /// # Errors
-    /// [`Kind::Refused`], when the namespace is laid out for other settings.
+    /// [`Kind::Unfit`], when the namespace is laid out for other settings.
     pub(super) fn agree(&self, key: &str, found: Option<&[u8]>) -> Result<u16, Fault> {
         let Some(found) = found else {
             return Ok(self.parts);
@@ -82,7 +82,7 @@ impl Meta {
             return Ok(self.parts);
         }
         Err(Fault::new(
-            Kind::Refused,
+            Kind::Unfit,
             format!(
                 "its key {key} says {text:?}, the settings say \"{self}\"; set dedupe.layout, \
                  window, shards and redis_expected_ids (which decides the parts) as they were, or \
@@ -140,7 +140,7 @@ mod tests {
         settings.shards = 6;
         let other = Meta::of(&settings).to_string();
         let fault = mine.agree("cs1:meta", Some(other.as_bytes())).unwrap_err();
-        assert_eq!(fault.kind, Kind::Refused);
+        assert_eq!(fault.kind, Kind::Unfit);
         assert!(
             fault.reason.contains("dedupe.namespace"),
             "{}",

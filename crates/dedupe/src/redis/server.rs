@@ -53,7 +53,7 @@ fn text(value: Option<&Value>) -> Option<String> {
 /// The refusal of a server with another `policy` than the store can use.
 pub(super) fn evicts(policy: &str) -> Fault {
     Fault::new(
-        Kind::Refused,
+        Kind::Unfit,
         format!(
             "its maxmemory-policy is {policy}, which drops ids before their window ends; set \
              noeviction there, or allow it by dedupe.redis_maxmemory_policy = \"{policy}\""

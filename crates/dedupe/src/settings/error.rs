@@ -14,6 +14,12 @@ pub enum OpenError {
         /// What stands before the first colon.
         scheme: String,
     },
+    /// A store that only its own process can see.
+    #[error(
+        "dedupe.url is memory: such a store lives in its consumer, whose /metrics \
+         (cloudsync_dedupe_…) tells what it holds; set dedupe.url as the consumers have it"
+    )]
+    Elsewhere,
     /// A `file:` URL without a directory.
     #[error("dedupe.url = {url} names no directory; it is file:///dir, from the root on")]
     NoDirectory {
@@ -84,6 +90,7 @@ impl OpenError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::UnknownScheme { .. }
+            | Self::Elsewhere
             | Self::Url { .. }
             | Self::NoDirectory { .. }
             | Self::Destination { .. }

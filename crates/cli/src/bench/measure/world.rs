@@ -97,7 +97,10 @@ impl<'a> World<'a> {
         };
         let directory = self.directory.join("redis");
         let redis = self.crew.start("redis", &Job::Redis { directory }).await?;
-        self.settings.dedupe.url = format!("redis://{}/0", redis.address()?);
+        let dedupe = &mut self.settings.dedupe;
+        dedupe.url = format!("redis://{}/0", redis.address()?);
+        // It is nobody else's, and has no users.
+        (dedupe.redis_user, dedupe.redis_password) = (None, None);
         Ok(Some(redis))
     }
 
