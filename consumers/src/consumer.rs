@@ -178,13 +178,7 @@ impl DestinationConsumer {
             self.health.clone(),
         );
         let gate = Arc::new(gate);
-        let dedupe = Dedupe::new(
-            Arc::clone(&self.deps.store),
-            Arc::clone(&self.counters),
-            self.deps.on_unavailable,
-            self.health.clone(),
-        );
-        let dedupe = Arc::new(dedupe);
+        let dedupe = Arc::new(self.dedupe());
         let ConsumerDeps {
             name,
             store,
@@ -255,6 +249,15 @@ impl DestinationConsumer {
                 .await;
         }
         Ok(None)
+    }
+
+    fn dedupe(&self) -> Dedupe {
+        Dedupe::new(
+            Arc::clone(&self.deps.store),
+            Arc::clone(&self.counters),
+            self.deps.on_unavailable,
+            self.health.clone(),
+        )
     }
 
     fn work(&self, sink: Sink) -> Work {
