@@ -200,13 +200,7 @@ impl DestinationConsumer {
             self.health.clone(),
         );
         let gate = Arc::new(gate);
-        let dedupe = Dedupe::new(
-            Arc::clone(&self.deps.store),
-            Arc::clone(&self.counters),
-            self.deps.on_unavailable,
-            self.health.clone(),
-        );
-        let dedupe = Arc::new(dedupe);
+        let dedupe = Arc::new(self.dedupe());
         let work = self.work(sink);
         let mut backoff = failures();
         while !self.deps.shutdown.is_draining() {
@@ -280,6 +274,15 @@ impl DestinationConsumer {
                 .await;
         }
         Ok(None)
+    }
+
+    fn dedupe(&self) -> Dedupe {
+        Dedupe::new(
+            Arc::clone(&self.deps.store),
+            Arc::clone(&self.counters),
+            self.deps.on_unavailable,
+            self.health.clone(),
+        )
     }
 
     fn work(&self, sink: Sink) -> Work {

@@ -201,11 +201,11 @@ impl DestinationSettings {
     /// How records become objects.
     #[must_use]
     pub fn mode(&self) -> WriteMode {
-        self.mode.unwrap_or(if sink::is_http(&self.url) {
-            WriteMode::Record
-        } else {
-            WriteMode::Batch
-        })
+        match self.mode {
+            Some(mode) => mode,
+            None if sink::is_http(&self.url) => WriteMode::Record,
+            None => WriteMode::Batch,
+        }
     }
 
     /// What every commit for this destination carries: the mode and a hash of the URL, so that a

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 mod error;
 mod file;
-pub mod http;
+mod http;
 pub mod marker;
 mod null;
 mod records;

@@ -86,13 +86,8 @@ impl Endpoint {
             return Err(no_url());
         }
         let port = match place.as_str().strip_prefix(place.host()) {
-            Some("") => {
-                if tls {
-                    443
-                } else {
-                    80
-                }
-            }
+            Some("") if tls => 443,
+            Some("") => 80,
             _ => place.port_u16().filter(|port| *port != 0).ok_or_else(|| {
                 refused("what stands behind the host's colon is no port from 1 to 65535")
             })?,
@@ -108,7 +103,7 @@ impl Endpoint {
                  an endpoint in your own network",
             ));
         }
-        let authorization = user.map(basic).transpose().map_err(|why| refused(why))?;
+        let authorization = user.map(basic).transpose().map_err(refused)?;
         let (authorization, secrets) = authorization.unzip();
         let host = host.to_owned();
         let mut parts = uri.into_parts();

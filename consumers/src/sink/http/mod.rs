@@ -44,7 +44,7 @@ const BODY: Duration = Duration::from_millis(250);
 
 /// An endpoint that takes records.
 #[derive(Debug)]
-pub struct HttpSink {
+pub(super) struct HttpSink {
     endpoint: Endpoint,
     idempotence: Idempotence,
     key: IdempotencyKey,
@@ -69,7 +69,7 @@ impl HttpSink {
     ///
     /// # Errors
     /// [`OpenError::Refused`].
-    pub fn new(settings: &DestinationSettings) -> Result<Self, OpenError> {
+    pub(super) fn new(settings: &DestinationSettings) -> Result<Self, OpenError> {
         let endpoint =
             Endpoint::parse(&settings.url, settings.allow_private).map_err(OpenError::Refused)?;
         let dialer = Dialer::new(&endpoint, settings.allow_private).map_err(OpenError::Refused)?;
@@ -94,7 +94,7 @@ impl HttpSink {
     ///
     /// # Errors
     /// [`SinkError`]: what an attempt would say now.
-    pub async fn reach(&self) -> Result<(), SinkError> {
+    pub(super) async fn reach(&self) -> Result<(), SinkError> {
         let action = format!("connect to {}", self.endpoint.shown);
         let reached = self.dialer.dial().await;
         reached
