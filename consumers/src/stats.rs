@@ -38,13 +38,15 @@ pub(crate) async fn report(
 }
 
 fn say(destination: &str, stats: &Stats, counters: &Counters, evicted_before: u64) {
-    // The store counts answers to claims, of which `batch` mode makes none: what the destination's
-    // consumer counts is what a reader means.
+    // What is a duplicate the destination's consumer counts: a store meets some more than once.
+    // Only claims are busy or taken over, and `batch` mode makes none.
     let Stats {
         entries,
         in_progress,
         bytes,
         evicted,
+        busy,
+        taken_over,
         ..
     } = *stats;
     let duplicates = counters.duplicates.load(Ordering::Relaxed);
@@ -72,6 +74,8 @@ fn say(destination: &str, stats: &Stats, counters: &Counters, evicted_before: u6
             evicted,
             duplicates,
             redelivered,
+            busy,
+            taken_over,
             "what the dedupe store holds, and what was recognised since the start"
         );
     }
