@@ -14,6 +14,7 @@ mod checker;
 
 mod consumers;
 mod destinations;
+mod distributed;
 mod foreign;
 mod kills;
 mod resends;
