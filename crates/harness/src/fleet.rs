@@ -22,6 +22,8 @@ use tokio::time::{Instant, sleep};
 pub const DESTINATIONS: [&str; 2] = ["aws", "azure"];
 /// What a replica logs when it has got partitions.
 pub const ASSIGNED: &str = "partitions assigned";
+/// Begins the line of statistics that a replica logs once in a while.
+const STATISTICS: &str = "what the dedupe store holds";
 /// How long a start may take on a busy machine, with many others.
 const START: Duration = Duration::from_secs(120);
 /// How long a process that was asked to end may take.
@@ -243,10 +245,16 @@ impl Side {
             && owned.iter().all(|share| fair.contains(&share.len()))
     }
 
-    /// The last lines of all replicas.
+    /// The last lines of all replicas, without their statistics.
     #[must_use]
     pub fn tail(&self) -> String {
-        let tails: Vec<_> = self.replicas.iter().map(Program::tail).collect();
+        let tail = |replica: &Program| {
+            let text = replica.written();
+            let lines = text.lines().filter(|line| !line.contains(STATISTICS));
+            let lines: Vec<_> = lines.collect();
+            lines[lines.len().saturating_sub(12)..].join("\n")
+        };
+        let tails: Vec<_> = self.replicas.iter().map(tail).collect();
         format!("{}\n{}", self.name(), tails.join("\n---\n"))
     }
 }

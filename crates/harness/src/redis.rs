@@ -61,7 +61,7 @@ pub enum Reply {
     /// A number.
     Number(i64),
     /// Several.
-    List(Vec<Reply>),
+    List(Vec<Self>),
 }
 
 /// A server.

@@ -39,7 +39,7 @@ async fn shown(world: &World) -> Shown {
                 shown.done += 1;
             }
             "locked" => shown.locked.push((value.to_owned(), left)),
-            other => panic!("{key} is {other}"),
+            other => unreachable!("{key} is {other}"),
         }
     }
     shown
