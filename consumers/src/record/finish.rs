@@ -17,6 +17,7 @@ use cloudsync_dedupe::Subject;
 use cloudsync_kafka::{CommitTracker, Outcome, Receipt};
 use cloudsync_runtime::{Moment, kill_point};
 use futures::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -48,6 +49,9 @@ pub(super) struct Written {
 pub(super) struct Finish {
     walk: Arc<Walk>,
     tracker: CommitTracker,
+    /// Duplicates at or above the watermark. Whoever has the partition next meets those again, so
+    /// they count once the watermark is past them.
+    duplicates: BTreeSet<i64>,
     unmarked: Vec<Written>,
     /// When the first of them came.
     since: Option<Instant>,
@@ -73,6 +77,7 @@ impl Finish {
         Self {
             walk,
             tracker,
+            duplicates: BTreeSet::new(),
             unmarked: Vec::new(),
             since: None,
             marking: None,
@@ -104,9 +109,19 @@ impl Finish {
         }
     }
 
+    /// Settles one record that names an effect made before, from another place in the log.
+    pub(super) fn duplicate(&mut self, offset: i64) {
+        self.duplicates.insert(offset);
+        self.settle(offset, Outcome::Duplicate);
+    }
+
     /// Lets the log know how far everything is settled.
-    pub(super) fn commit(&self) {
-        self.walk.context.committer.submit(self.tracker.watermark());
+    pub(super) fn commit(&mut self) {
+        let watermark = self.tracker.watermark();
+        let ahead = self.duplicates.split_off(&watermark.offset());
+        let passed = std::mem::replace(&mut self.duplicates, ahead);
+        Counters::add(&self.walk.context.counters.duplicates, passed.len() as u64);
+        self.walk.context.committer.submit(watermark);
     }
 
     /// The destination has a record.
@@ -203,7 +218,7 @@ impl Finish {
     }
 
     fn settle_written(&mut self, written: Vec<Written>) {
-        let (mut created, mut itself, mut another) = (0, 0, 0);
+        let (mut created, mut itself) = (0, 0);
         let mut tally = IdTally::default();
         for Written {
             subject,
@@ -213,27 +228,22 @@ impl Finish {
             ..
         } in written
         {
-            let outcome = match met {
+            match met {
                 Met::Nothing => {
                     created += 1;
                     tally.add(subject.id);
-                    Outcome::Delivered(receipt)
+                    self.settle(offset, Outcome::Delivered(receipt));
                 }
                 Met::Itself => {
                     itself += 1;
-                    Outcome::Delivered(receipt)
+                    self.settle(offset, Outcome::Delivered(receipt));
                 }
-                Met::Another { .. } => {
-                    another += 1;
-                    Outcome::Duplicate
-                }
-            };
-            self.settle(offset, outcome);
+                Met::Another { .. } => self.duplicate(offset),
+            }
         }
         let counters = &self.walk.context.counters;
         Counters::add(&counters.delivered, created);
         Counters::add(&counters.redelivered, itself);
-        Counters::add(&counters.duplicates, another);
         counters.add_tally(tally);
         self.commit();
     }

@@ -53,6 +53,31 @@ pub async fn send(load: Load) -> anyhow::Result<Sent> {
 /// # Errors
 /// As [`send`].
 pub async fn send_until(load: Load, enough: CancellationToken) -> anyhow::Result<Sent> {
+    let mut choices = StdRng::seed_from_u64(load.seed);
+    let mut earlier: Vec<u32> = Vec::new();
+    let resend = load.resend;
+    let order = (0..load.records).flat_map(move |n| {
+        let again = choices.random_bool(resend) && !earlier.is_empty();
+        let other = again.then(|| earlier[choices.random_range(0..earlier.len())]);
+        earlier.push(n);
+        std::iter::once(n).chain(other)
+    });
+    send_while(load, order, enough).await
+}
+
+/// Sends the records of `load` that `order` names, in that order, however often it names them.
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_order(load: Load, order: Vec<u32>) -> anyhow::Result<Sent> {
+    send_while(load, order.into_iter(), CancellationToken::new()).await
+}
+
+async fn send_while(
+    load: Load,
+    order: impl Iterator<Item = u32> + Send,
+    enough: CancellationToken,
+) -> anyhow::Result<Sent> {
     let settings = ClientSettings {
         give_up_after: Duration::from_secs(120),
         backoff_limit: Duration::from_millis(500),
@@ -63,26 +88,17 @@ pub async fn send_until(load: Load, enough: CancellationToken) -> anyhow::Result
     let given = Arc::new(Mutex::new((Journal::new(), Vec::<Name>::new())));
     let book = Arc::clone(&given);
     let giving = async move {
-        let mut choices = StdRng::seed_from_u64(load.seed);
-        let mut earlier: Vec<u32> = Vec::new();
         let start = Instant::now();
-        let mut count = 0u32;
-        for n in 0..load.records {
+        for (count, n) in (0u32..).zip(order) {
             if enough.is_cancelled() {
                 break;
             }
-            let again = choices.random_bool(load.resend) && !earlier.is_empty();
-            let other = again.then(|| earlier[choices.random_range(0..earlier.len())]);
-            earlier.push(n);
-            for n in std::iter::once(n).chain(other) {
-                if let Some(rate) = load.rate {
-                    sleep_until(start + Duration::from_secs(1) * count / rate).await;
-                }
-                count += 1;
-                let record = record(&load, n);
-                note(&book, &record)?;
-                records.send(record).await?;
+            if let Some(rate) = load.rate {
+                sleep_until(start + Duration::from_secs(1) * count / rate).await;
             }
+            let record = record(&load, n);
+            note(&book, &record)?;
+            records.send(record).await?;
         }
         records.finish();
         anyhow::Ok(())

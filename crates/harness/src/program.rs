@@ -3,8 +3,10 @@
 //! Everything that it writes to stderr lies in a file beside its data and is shown when a test
 //! fails.
 
+use crate::metrics::Numbers;
 use crate::ports;
 use anyhow::{Context, bail};
+use rustix::process::Signal;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::ExitStatusExt;
@@ -220,16 +222,56 @@ impl Program {
     /// # Errors
     /// When it does not run.
     pub fn terminate(&self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM)
+    }
+
+    /// Stops the process where it stands, until [`Program::go_on`].
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stand_still(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets a process go on that stands still.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let child = self.child.as_ref().context("not running")?;
         let pid = rustix::process::Pid::from_child(child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        rustix::process::kill_process(pid, signal)?;
         Ok(())
+    }
+
+    /// Whether it was started and has not been waited for or killed since.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// What it tells at `/metrics`.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn numbers(&self) -> anyhow::Result<Numbers> {
+        Numbers::of(self.admin).await
+    }
+
+    /// Everything that it wrote, over all starts.
+    #[must_use]
+    pub fn written(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// The last lines that it wrote.
     #[must_use]
     pub fn tail(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.written();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
@@ -237,10 +279,7 @@ impl Program {
     /// How often `text` stands in what it wrote.
     #[must_use]
     pub fn wrote(&self, text: &str) -> usize {
-        fs::read_to_string(&self.log)
-            .unwrap_or_default()
-            .matches(text)
-            .count()
+        self.written().matches(text).count()
     }
 
     /// Waits until `text` stands in what it wrote `times` times.

@@ -168,13 +168,14 @@ impl Worker {
                 self.write(head, Some(Held::new(lease, before_sending)));
             }
             Claim::Done { position } | Claim::DeadLettered { position } => {
-                let counters = &self.walk.context.counters;
-                let again = position == head.subject.position;
-                Counters::add(&counters.redelivered, u64::from(again));
-                Counters::add(&counters.duplicates, u64::from(!again));
+                let offset = head.job.polled.offset();
                 self.writing -= 1;
-                self.finish
-                    .settle(head.job.polled.offset(), Outcome::Duplicate);
+                if position == head.subject.position {
+                    Counters::add(&self.walk.context.counters.redelivered, 1);
+                    self.finish.settle(offset, Outcome::Duplicate);
+                } else {
+                    self.finish.duplicate(offset);
+                }
                 self.lanes.done(head.lane);
             }
             Claim::Conflict { stored } => {

@@ -14,6 +14,7 @@ mod checker;
 
 mod consumers;
 mod destinations;
+mod distributed;
 mod endpoint;
 mod foreign;
 mod kills;

@@ -1,0 +1,145 @@
+//! Redis dies, forgets everything, or is away, while clients send everything twice.
+//!
+//! Nothing is lost and each record of the log is written once. In `record` mode no id is there
+//! twice, whatever Redis forgot. In `batch` mode an id is there twice only where Redis forgot it or
+//! could not be asked: no more of them than were wiped and counted as bypassed.
+
+use super::{World, kinds, until};
+use crate::support::{CATCH_UP, repetitions};
+use cloudsync_harness::fleet::Fleet;
+use cloudsync_harness::redis::Aof;
+use rand::Rng;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// Ids a second of each client.
+const RATE: u32 = 300;
+
+/// How often each side's replicas have found Redis away, and back.
+fn told(fleet: &Fleet, what: &str) -> Vec<usize> {
+    let side = |side: &cloudsync_harness::fleet::Side| {
+        side.replicas
+            .iter()
+            .map(|replica| replica.wrote(what))
+            .sum()
+    };
+    fleet.sides.iter().map(side).collect()
+}
+
+const AWAY: &str = "the dedupe store is away";
+const BACK: &str = "the dedupe store is back";
+
+impl World {
+    /// `kill -9`; goes on once every side has found Redis away.
+    async fn kill_redis(&mut self) {
+        let before = told(&self.fleet, AWAY);
+        self.redis.kill().unwrap();
+        until("Redis is missed", CATCH_UP, &self.fleet, |fleet| {
+            let now = told(fleet, AWAY);
+            now.iter().zip(&before).all(|(now, before)| now > before)
+        })
+        .await;
+    }
+
+    /// Starts it again; goes on once every side has found it back.
+    async fn begin_redis(&mut self) {
+        let before = told(&self.fleet, BACK);
+        self.redis.begin().await.unwrap();
+        until("Redis is found again", CATCH_UP, &self.fleet, |fleet| {
+            let now = told(fleet, BACK);
+            now.iter().zip(&before).all(|(now, before)| now > before)
+        })
+        .await;
+    }
+
+    /// Any moment will do.
+    async fn any_moment(&mut self) {
+        let wait = self.choices.random_range(200..1_500);
+        sleep(Duration::from_millis(wait)).await;
+    }
+}
+
+async fn killed_again_and_again(aof: Aof) {
+    let Some(mut world) = World::start(&kinds(), aof).await else {
+        return;
+    };
+    let stream = world.stream(RATE);
+    let rounds = repetitions().min(5);
+    for _ in 0..rounds {
+        world.any_moment().await;
+        world.kill_redis().await;
+        world.begin_redis().await;
+    }
+    let count = world.finish(stream).await;
+    println!("Redis killed {rounds} times, {aof:?}");
+    for row in &count.sides {
+        assert!(row.bypassed > 0, "{}: nobody missed Redis", row.side);
+    }
+    world.holds(&count, None);
+}
+
+#[tokio::test]
+async fn redis_killed_again_and_again_with_its_log_synced_every_second() {
+    killed_again_and_again(Aof::Everysec).await;
+}
+
+#[tokio::test]
+async fn redis_killed_again_and_again_with_its_log_always_synced() {
+    killed_again_and_again(Aof::Always).await;
+}
+
+#[tokio::test]
+async fn redis_wiped_again_and_again() {
+    let Some(mut world) = World::start(&kinds(), Aof::No).await else {
+        return;
+    };
+    let stream = world.stream(RATE);
+    let rounds = repetitions().min(5);
+    let keys: Vec<_> = world.fleet.sides.iter().map(|side| side.keys()).collect();
+    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    let mut wiped = vec![0; keys.len()];
+    for _ in 0..rounds {
+        world.any_moment().await;
+        // What is sent the second time must have been known, and some of it must be to come.
+        sleep(super::BEHIND).await;
+        let counts = world.redis.wipe(&keys).await.unwrap();
+        assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+        wiped
+            .iter_mut()
+            .zip(&counts)
+            .for_each(|(sum, count)| *sum += count);
+    }
+    sleep(super::BEHIND).await;
+    let count = world.finish(stream).await;
+    println!("wiped {rounds} times, ids by side {wiped:?}");
+    for (row, side) in count.sides.iter().zip(&world.fleet.sides) {
+        let twice = row.verdict.doubled.len();
+        assert_eq!(
+            side.kind.mode == "batch",
+            twice > 0,
+            "{}: {twice}",
+            row.side
+        );
+    }
+    world.holds(&count, Some(&wiped));
+}
+
+#[tokio::test]
+async fn redis_away_for_a_while() {
+    let Some(mut world) = World::start(&kinds(), Aof::Everysec).await else {
+        return;
+    };
+    let away = Duration::from_secs(if repetitions() >= 10 { 30 } else { 10 });
+    let stream = world.stream(RATE);
+    world.any_moment().await;
+    world.kill_redis().await;
+    // How long it is away is what this is about.
+    sleep(away).await;
+    world.begin_redis().await;
+    let count = world.finish(stream).await;
+    println!("Redis was away for {away:?}");
+    for row in &count.sides {
+        assert!(row.bypassed > 0, "{}: nobody missed Redis", row.side);
+    }
+    world.holds(&count, None);
+}
