@@ -1,8 +1,8 @@
 //! Step 6 of the walk: what the client is told.
 //!
 //! In: a batch and the log's answers. Out: an [`Ack`], and for a stream the answers that
-//! [`StreamAcks`] makes of its acks. Promises: only a record that the log acknowledged counts as
-//! accepted; on a stream the acked count never decreases, passes a record only when it and all
+//! [`StreamAcks`] makes of its acks. Promises: only a record that the log acknowledged, now or
+//! before, counts as accepted; on a stream the acked count never decreases, passes a record only when it and all
 //! before it have their verdict, and each rejection and each made-up id is named exactly once,
 //! before the count passes it; an answer stays far below the size of a message. Who is told each
 //! record's place, or works on HTTP, gets [`verdicts`] instead.
@@ -38,6 +38,8 @@ pub(crate) struct Ack {
     pub(crate) rejections: Vec<Rejection>,
     /// Ids made for accepted ones, ascending.
     pub(crate) assigned: Vec<AssignedRequestId>,
+    /// Of the accepted ones, those that were acknowledged before and not written again.
+    pub(crate) duplicates: u64,
 }
 
 /// The verdicts of one stream, given in any order, told in its order.
@@ -50,6 +52,8 @@ pub(crate) struct StreamAcks {
     /// Records read and records told.
     read: u64,
     acked: u64,
+    /// Of the records told, duplicates.
+    duplicates: u64,
     draining: bool,
     /// Something has to be said even if no verdict is new.
     due: bool,
@@ -74,6 +78,7 @@ impl Ack {
     pub(crate) fn of(batch: &Batch, results: &[Produced]) -> Self {
         let mut ack = Self {
             count: batch.count as u64,
+            duplicates: batch.known.len() as u64,
             ..Self::default()
         };
         for refused in &batch.refused {
@@ -82,6 +87,12 @@ impl Ack {
                 refused.request_id.clone(),
                 &refused.refusal,
             ));
+        }
+        for known in batch.known.iter().filter(|known| known.assigned) {
+            ack.assigned.push(AssignedRequestId {
+                index: u64::from(known.index),
+                request_id: known.request_id.clone(),
+            });
         }
         for (place, record) in batch.records.iter().enumerate() {
             let index = u64::from(record.index);
@@ -237,6 +248,7 @@ impl StreamAcks {
             }
         }
         answer.acked_count = self.acked;
+        answer.duplicate_count = self.duplicates;
         answer.credit_count = self.acked + STREAM_WINDOW;
         answer.draining = self.draining;
         Some(answer)
@@ -265,6 +277,7 @@ impl StreamAcks {
                 assigned
             }));
         self.acked += ack.count;
+        self.duplicates += ack.duplicates;
     }
 
     /// Refuses as many of `left` records as the answer has room for, and keeps the rest.

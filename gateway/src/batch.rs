@@ -1,8 +1,9 @@
 //! Step 4 of the walk: records that go to the log together.
 //!
 //! In: a submission's records, judged. Out: a [`Batch`]: those for the log, each partition's side by
-//! side, and the refused ones. Promises: records of one partition, so of one key, keep their order.
+//! side, those that were acknowledged before, and the refused ones. Promises: records of one partition, so of one key, keep their order.
 
+use crate::recent::{Effect, Known};
 use crate::validate::{Judged, Record, Refused};
 use cloudsync_kafka::{ProduceBatch, ProduceEntry};
 
@@ -15,6 +16,10 @@ pub(crate) struct Batch {
     pub(crate) records: Vec<Record>,
     /// The same, as the producer takes them.
     pub(crate) to_produce: ProduceBatch,
+    /// What each record of the submission asks for, by its place there, if it is to be remembered.
+    pub(crate) effects: Vec<Option<Effect>>,
+    /// Those that are in the log already.
+    pub(crate) known: Vec<Known>,
     /// The others.
     pub(crate) refused: Vec<Refused>,
 }
@@ -25,9 +30,11 @@ impl Batch {
         let Judged {
             bytes,
             mut records,
+            effects,
+            known,
             refused,
         } = judged;
-        let count = records.len() + refused.len();
+        let count = records.len() + known.len() + refused.len();
         // Stable, so the order inside a partition stays.
         records.sort_by_key(|record| record.partition);
         let entry = |record: &Record| ProduceEntry {
@@ -40,6 +47,8 @@ impl Batch {
             count,
             records,
             to_produce,
+            effects,
+            known,
             refused,
         }
     }

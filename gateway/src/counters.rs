@@ -31,8 +31,7 @@ impl Counters {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Of the acked records, those that were answered without writing them again. Always 0: the
-    /// gateway keeps no ids.
+    /// Of the acked records, those that were acknowledged before and not written again.
     #[must_use]
     pub fn duplicates_at_gateway(&self) -> u64 {
         self.duplicates.load(Ordering::Relaxed)
@@ -44,6 +43,10 @@ impl Counters {
 
     pub(crate) fn add_acked(&self, records: u64) {
         self.acked.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_duplicates(&self, records: u64) {
+        self.duplicates.fetch_add(records, Ordering::Relaxed);
     }
 
     pub(crate) fn add_refused(&self, records: u64) {

@@ -87,7 +87,7 @@ impl DataSyncService for Service {
         });
         Ok(tonic::Response::new(SyncRecordResponse {
             request_id: accepted.request_id,
-            duplicate: false,
+            duplicate: accepted.duplicate,
             position,
         }))
     }

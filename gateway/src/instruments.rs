@@ -11,6 +11,7 @@ pub(crate) fn register(metrics: &Metrics, pipeline: &Pipeline, producer: &Produc
     let counters = || Arc::clone(&pipeline.counters);
     let admission = || pipeline.admission.clone();
     let (received, accepted, refused) = (counters(), counters(), counters());
+    let (duplicates, recent) = (counters(), Arc::clone(&pipeline.recent));
     instruments.counter(
         "cloudsync.gateway.records.received",
         "Records that clients sent",
@@ -25,6 +26,16 @@ pub(crate) fn register(metrics: &Metrics, pipeline: &Pipeline, producer: &Produc
         "cloudsync.gateway.records.refused",
         "Records that were refused, or that the log did not acknowledge",
         move || refused.refused(),
+    );
+    instruments.counter(
+        "cloudsync.gateway.records.duplicates",
+        "Of the accepted records, those that were acknowledged before and not written again",
+        move || duplicates.duplicates_at_gateway(),
+    );
+    instruments.gauge(
+        "cloudsync.gateway.recent_ids",
+        "Ids acknowledged of late that are remembered",
+        move || recent.len() as u64,
     );
     let (records, bytes, streams) = (admission(), admission(), admission());
     instruments.gauge(

@@ -3,6 +3,7 @@
 //! The walk, one file a step:
 //! accept (`listen`, `grpc`, `http`) → `admit` → `validate` → `batch` → `produce` → `ack`.
 //! Its types: `Submission` → `Judged` → `Batch` → `Vec<Produced>` → `Ack`.
+//! What was acknowledged a short while ago goes from `validate` to `ack` at once (`recent`).
 //! `pipeline` joins them into the call that an entrance makes: steps 3 to 6 for a stream's
 //! submission, 2 to 6 for a single record, which is answered with its place instead of an `Ack`.
 
@@ -18,6 +19,9 @@ mod admit;
 
 // 3. validate
 mod validate;
+
+// between 3 and 4: what was acknowledged before goes no further
+mod recent;
 
 // 4. batch
 mod batch;

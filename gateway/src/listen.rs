@@ -14,6 +14,7 @@ use crate::health::{self, LogHealth};
 use crate::instruments;
 use crate::pipeline::Pipeline;
 use crate::produce::{Log, PRODUCE_DEADLINE, within_the_queue};
+use crate::recent::RecentIds;
 use crate::settings::{GatewaySettings, SettingsError};
 use crate::validate::Validator;
 use axum::Router;
@@ -192,6 +193,7 @@ impl Gateway {
         let pipeline = Pipeline {
             admission: Admission::new(&settings, shutdown.clone()),
             validator: Validator::new(&settings, destinations, kafka.partitions),
+            recent: Arc::new(RecentIds::new(settings.recent_ids)),
             log: Log::new(producer.clone(), &kafka.topic, log_health.clone()),
             counters: Arc::new(Counters::default()),
             shutdown,

@@ -3,13 +3,15 @@
 //! In: an admitted submission, or a record. Out: its ack, each record's verdict, or its place in
 //! the log.
 //! Promises: between the log's answer and the client's nothing is kept but the ack, so a death
-//! there costs the client an answer and never a record.
+//! there costs the client an answer and never a record; what the log has acknowledged is remembered
+//! before the client hears of it, and nothing else ever is.
 
 use crate::ack::{Accepted, Ack, Verdict, verdicts};
 use crate::admit::{Admission, Submission};
 use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::produce::Log;
+use crate::recent::RecentIds;
 use crate::validate::Validator;
 use bytes::Bytes;
 use cloudsync::ErrorReason;
@@ -25,6 +27,7 @@ use tokio_util::task::TaskTracker;
 pub(crate) struct Pipeline {
     pub(crate) admission: Admission,
     pub(crate) validator: Validator,
+    pub(crate) recent: Arc<RecentIds>,
     pub(crate) log: Log,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shutdown: Shutdown,
@@ -47,6 +50,7 @@ impl Pipeline {
             let (batch, results) = writing.await;
             let ack = Ack::of(&batch, &results);
             counters.add_acked(ack.accepted());
+            counters.add_duplicates(ack.duplicates);
             counters.add_refused(ack.rejections.len() as u64);
             ack
         }
@@ -64,8 +68,11 @@ impl Pipeline {
         async move {
             let (batch, results) = writing.await;
             let verdicts = verdicts(batch, results, &topic);
-            let accepted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+            let accepted = verdicts.iter().filter_map(|verdict| verdict.as_ref().ok());
+            let duplicates = accepted.clone().filter(|it| it.duplicate).count();
+            let accepted = accepted.count();
             counters.add_acked(accepted as u64);
+            counters.add_duplicates(duplicates as u64);
             counters.add_refused((verdicts.len() - accepted) as u64);
             verdicts
         }
@@ -76,7 +83,10 @@ impl Pipeline {
         self.counters.add_received(1);
         let accepted = self.write_one(record).await;
         match &accepted {
-            Ok(_) => self.counters.add_acked(1),
+            Ok(accepted) => {
+                self.counters.add_acked(1);
+                self.counters.add_duplicates(accepted.duplicate.into());
+            }
             Err(_) => self.counters.add_refused(1),
         }
         accepted
@@ -99,13 +109,17 @@ impl Pipeline {
         &self,
         submission: Submission,
     ) -> impl Future<Output = (Batch, Vec<Produced>)> + Send + use<> {
-        let batch = Batch::of(self.validator.submission(&submission, now()));
+        let mut judged = self.validator.submission(&submission, now());
+        self.recent.recognise(&mut judged);
+        let batch = Batch::of(judged);
         let answers = self.log.produce(&batch, &submission.share);
+        let recent = Arc::clone(&self.recent);
         async move {
             let results = answers.await;
             if !results.is_empty() {
                 kill_point(Moment::BeforeProduceAck);
             }
+            recent.remember(&batch, &results);
             drop(submission);
             (batch, results)
         }

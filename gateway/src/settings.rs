@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+/// Most ids that are remembered.
+const MAX_RECENT_IDS: usize = 10_000_000;
+
 /// Settings of one gateway, the section `[gateway]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -18,6 +21,10 @@ pub struct GatewaySettings {
     pub listen: SocketAddr,
     /// What happens to a record without a request id. Default [`MissingId::Generate`].
     pub missing_id: MissingId,
+    /// Ids that the log has acknowledged of late and that are remembered, at most 10,000,000; 0: none.
+    /// Default 500,000. A record sent again, with the same content for the same destinations, is
+    /// answered with its place and not written again. Each takes 48 bytes at most.
+    pub recent_ids: usize,
     /// Largest encoded record in bytes, 1 to 1,000,000. Default 1,000,000.
     pub max_record_bytes: usize,
     /// Records between admission and answer, over all clients; at least 1. Default 100,000.
@@ -80,6 +87,7 @@ impl Default for GatewaySettings {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051),
             missing_id: MissingId::default(),
+            recent_ids: 500_000,
             max_record_bytes: limits::MAX_RECORD_BYTES,
             max_in_flight_records: 100_000,
             max_in_flight_bytes: 128 << 20,
@@ -111,6 +119,7 @@ impl GatewaySettings {
     pub fn errors(&self) -> Vec<SettingsError> {
         let largest_count = 1 << 32;
         let checks = [
+            ("recent_ids", self.recent_ids, MAX_RECENT_IDS),
             (
                 "max_record_bytes",
                 self.max_record_bytes,
@@ -133,11 +142,12 @@ impl GatewaySettings {
         ];
         let mut wrong: Vec<_> = checks
             .into_iter()
-            .filter(|(_, value, most)| *value == 0 || value > most)
-            .map(|(name, value, most)| SettingsError {
+            .map(|(name, value, most)| (name, value, usize::from(name != "recent_ids"), most))
+            .filter(|(_, value, least, most)| !(*least..=*most).contains(value))
+            .map(|(name, value, least, most)| SettingsError {
                 name,
                 value: value as u64,
-                range: format!("1 to {most}"),
+                range: format!("{least} to {most}"),
             })
             .collect();
         if !(Duration::from_millis(1)..=Duration::from_secs(3600)).contains(&self.body_timeout) {

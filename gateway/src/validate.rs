@@ -3,12 +3,15 @@
 //! In: a submission. Out: each of its records as a [`Record`] that goes into the log, or [`Refused`];
 //! every one is exactly one of the two, under its place. Promises: what passes keeps to every limit of
 //! the contract, names only destinations that exist, carries no field that the gateway sets, and has
-//! an id; the payload is never touched. A refusal names the field, its length, the limit and the way
+//! an id; the payload is never touched. What a record asks for ([`Effect`]) is said here, while it is
+//! looked at, where it is to be remembered. A refusal names the field, its length, the limit and the way
 //! out.
 
 use crate::admit::Submission;
+use crate::recent::{Effect, Known};
 use crate::settings::{GatewaySettings, MissingId};
 use bytes::Bytes;
+use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync::limits;
 use cloudsync::partition::partition_of;
 use cloudsync::reason::Refusal;
@@ -22,6 +25,8 @@ use uuid::Uuid;
 pub(crate) struct Validator {
     max_record_bytes: usize,
     missing_id: MissingId,
+    /// Whether somebody wants to know what a record asks for.
+    remembers: bool,
     destinations: Vec<String>,
     partitions: u32,
 }
@@ -58,6 +63,11 @@ pub(crate) struct Judged {
     /// The encoded records, side by side: a submission costs one buffer.
     pub(crate) bytes: Vec<u8>,
     pub(crate) records: Vec<Record>,
+    /// What each record of the submission asks for, by its place there; `None`: refused, or not to be
+    /// remembered.
+    pub(crate) effects: Vec<Option<Effect>>,
+    /// Records that were acknowledged before, once they are taken out of `records`.
+    pub(crate) known: Vec<Known>,
     pub(crate) refused: Vec<Refused>,
 }
 
@@ -72,11 +82,13 @@ impl Validator {
         let GatewaySettings {
             max_record_bytes,
             missing_id,
+            recent_ids,
             ..
         } = *settings;
         Self {
             max_record_bytes,
             missing_id,
+            remembers: recent_ids > 0,
             destinations,
             partitions,
         }
@@ -89,37 +101,45 @@ impl Validator {
         let mut judged = Judged {
             bytes: Vec::with_capacity(bytes + count * GatewayFields::MOST),
             records: Vec::with_capacity(count),
+            effects: Vec::with_capacity(count),
+            known: Vec::new(),
             refused: Vec::new(),
         };
         let added = GatewayFields::new(DEFAULT_TENANT, accept_time);
         let mut malformed = submission.malformed.iter().peekable();
         for (index, encoded) in (0u32..).zip(&submission.records) {
-            if let Some((_, refusal)) = malformed.next_if(|(at, _)| *at == index) {
-                let refusal = refusal.clone();
-                judged.refused.push(Refused {
+            let one = match malformed.next_if(|(at, _)| *at == index) {
+                Some((_, refusal)) => Err(Refused {
                     index,
                     request_id: String::new(),
-                    refusal,
-                });
-                continue;
-            }
-            match self.record(index, encoded, &added, &mut judged.bytes) {
-                Ok(record) => judged.records.push(record),
-                Err(refused) => judged.refused.push(refused),
-            }
+                    refusal: refusal.clone(),
+                }),
+                None => self.record(index, encoded, &added, &mut judged.bytes),
+            };
+            let effect = match one {
+                Ok((record, effect)) => {
+                    judged.records.push(record);
+                    effect
+                }
+                Err(refused) => {
+                    judged.refused.push(refused);
+                    None
+                }
+            };
+            judged.effects.push(effect);
         }
         judged
     }
 
     /// Judges the record at place `index` of its submission; one that passes is appended to `bytes`
-    /// with what is `added`.
+    /// with what is `added`. Out: that, and what it asks for if it is to be remembered.
     fn record(
         &self,
         index: u32,
         encoded: &[u8],
         added: &GatewayFields,
         bytes: &mut Vec<u8>,
-    ) -> Result<Record, Refused> {
+    ) -> Result<(Record, Option<Effect>), Refused> {
         let no_id = |refusal| Refused {
             index,
             request_id: String::new(),
@@ -134,14 +154,15 @@ impl Validator {
                 format!("not a SyncRecord: {error}"),
             ))
         })?;
-        let assigned_id = self
+        let (assigned_id, destinations) = self
             .check(&view)
-            .and_then(|()| self.assign_id(&view))
+            .and_then(|destinations| Ok((self.assign_id(&view)?, destinations)))
             .map_err(|refusal| Refused {
                 index,
                 request_id: readable(view.request_id),
                 refusal,
             })?;
+        let effect = self.effect(&view, assigned_id.as_deref(), destinations);
         let start = bytes.len();
         added.append(bytes, encoded, assigned_id.as_deref());
         let value = start..bytes.len();
@@ -163,16 +184,18 @@ impl Validator {
                 )
             }
         };
-        Ok(Record {
+        let record = Record {
             index,
             partition,
             key,
             value,
             assigned_id,
-        })
+        };
+        Ok((record, effect))
     }
 
-    fn check(&self, view: &RecordView<'_>) -> Result<(), Refusal> {
+    /// Out: a bit for each destination that it names; `None`: one of them has no bit.
+    fn check(&self, view: &RecordView<'_>) -> Result<Option<u32>, Refusal> {
         if view.has_gateway_fields {
             return Err(Refusal::of_field(
                 ErrorReason::GatewayOwnedField,
@@ -194,20 +217,22 @@ impl Validator {
         if view.attribute_count > 0 {
             check_attributes(view)?;
         }
-        if view.destination_count > 0 {
-            self.check_destinations(view)?;
+        if view.destination_count == 0 {
+            return Ok(Some(0));
         }
-        Ok(())
+        self.check_destinations(view)
     }
 
-    fn check_destinations(&self, view: &RecordView<'_>) -> Result<(), Refusal> {
+    fn check_destinations(&self, view: &RecordView<'_>) -> Result<Option<u32>, Refusal> {
         most(
             "record.destinations",
             view.destination_count,
             limits::MAX_DESTINATIONS,
         )?;
+        let mut bits = Some(0);
         for name in view.destinations() {
-            if !self.destinations.iter().any(|known| known == name) {
+            let mut all = self.destinations.iter();
+            let Some(place) = all.position(|known| known == name) else {
                 let known = self.destinations.join(", ");
                 let name: String = name
                     .chars()
@@ -218,9 +243,33 @@ impl Validator {
                     "record.destinations",
                     format!("destination {name:?} does not exist here; there are: {known}"),
                 ));
-            }
+            };
+            let bit = u32::try_from(place)
+                .ok()
+                .and_then(|at| 1u32.checked_shl(at));
+            bits = bits.zip(bit).map(|(bits, bit)| bits | bit);
         }
-        Ok(())
+        Ok(bits)
+    }
+
+    /// What the record asks for, if it is to be remembered: not if its id is new each time, nor if it
+    /// names a destination beyond the first 32, which have a bit.
+    fn effect(
+        &self,
+        view: &RecordView<'_>,
+        assigned_id: Option<&str>,
+        destinations: Option<u32>,
+    ) -> Option<Effect> {
+        let new_each_time = assigned_id.is_some() && self.missing_id == MissingId::Generate;
+        if !self.remembers || new_each_time {
+            return None;
+        }
+        let request_id = assigned_id.unwrap_or(view.request_id);
+        Some(Effect {
+            id: Id16::of(DEFAULT_TENANT, view.key, request_id),
+            fingerprint: Fingerprint::of(view.payload, view.content_type),
+            destinations: destinations?,
+        })
     }
 
     /// The id that the record gets, if it has none.

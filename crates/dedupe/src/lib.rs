@@ -29,3 +29,4 @@ pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
 pub use settings::{DedupeSettings, OnUnavailable, OpenError, open};
 pub use store::{DedupeStore, Health, Stats, StoreError};
+pub use table::Index;

@@ -18,6 +18,7 @@ mod marks;
 mod place;
 mod ring;
 
+pub use index::Index;
 pub(crate) use marks::{FIXED_BYTES, MARK_BYTES, MAX_MARKS};
 
 /// What a claim in progress takes at most: its slot in a map that has just doubled (8/7 of it at a

@@ -181,6 +181,8 @@ fn a_record_without_an_answer_of_the_log_is_not_accepted() {
         count: 3,
         records: vec![record(2), record(0), record(1)],
         to_produce: ProduceBatch::default(),
+        effects: vec![],
+        known: vec![],
         refused: vec![],
     };
     let refused = ProduceError::Refused {

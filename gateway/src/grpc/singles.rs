@@ -46,6 +46,7 @@ pub(super) async fn run(
                     let ids = answer.assigned_request_ids;
                     keep_first(&mut summary.assigned_request_ids, ids, NAMED_IDS);
                     summary.accepted_count = answer.acked_count - summary.rejected_count;
+                    summary.duplicate_count = answer.duplicate_count;
                 }
             }
             read = submissions.next(), if ended.is_none() && acks.has_room() => match read {

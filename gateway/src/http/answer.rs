@@ -25,6 +25,8 @@ const PROBLEM: &str = "application/problem+json";
 struct Queued<'a> {
     message: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "is_false")]
+    duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<Place<'a>>,
 }
@@ -68,7 +70,8 @@ struct Waiting<'a> {
 
 // === one record ===
 
-/// 202: the bare sentence to one who sent a bare string and did not ask for JSON, else JSON.
+/// 202: the bare sentence to one who sent a bare string and did not ask for JSON, else JSON. What was
+/// acknowledged before says so in a header, since the sentence cannot.
 pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: &Accepted) -> Response {
     let id = HeaderValue::from_bytes(stored.request_id.as_bytes()).ok();
     let mut response = if bare_string && !media::asks_for(asked, &[JSON]) {
@@ -77,6 +80,7 @@ pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: &Accepted) 
         let queued = Queued {
             message: QUEUED,
             request_id: &stored.request_id,
+            duplicate: stored.duplicate,
             position: place(stored),
         };
         json(StatusCode::ACCEPTED, JSON, &queued)
@@ -85,7 +89,16 @@ pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: &Accepted) 
     if let Some(id) = id {
         response.headers_mut().insert("x-request-id", id);
     }
+    if stored.duplicate {
+        let known = HeaderValue::from_static("true");
+        response.headers_mut().insert("idempotent-replayed", known);
+    }
     response
+}
+
+/// As serde asks for it.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn place(stored: &Accepted) -> Option<Place<'_>> {
@@ -203,6 +216,7 @@ mod tests {
         let stored = Accepted {
             request_id: "7f".into(),
             position: None,
+            duplicate: false,
         };
         let response = accepted(&HeaderMap::new(), false, &stored);
         assert_eq!(response.status(), StatusCode::ACCEPTED);

@@ -36,6 +36,8 @@ const LAST_LINE: Duration = Duration::from_secs(5);
 pub(super) struct Report {
     /// Records that are durable.
     pub(super) accepted: u64,
+    /// Of those, records that were acknowledged before and not written again.
+    pub(super) duplicates: u64,
     /// Records that are not.
     pub(super) refused: u64,
     /// Why, of the first one that may be taken later, else of the first one.
@@ -145,6 +147,7 @@ impl Report {
     fn keeping(keep: Keep) -> Self {
         Self {
             accepted: 0,
+            duplicates: 0,
             refused: 0,
             gravest: None,
             told: Vec::new(),
@@ -158,7 +161,10 @@ impl Report {
         let mut lines = places.lines.into_iter();
         for (index, verdict) in (places.first..).zip(verdicts) {
             match &verdict {
-                Ok(_) => self.accepted += 1,
+                Ok(stored) => {
+                    self.accepted += 1;
+                    self.duplicates += u64::from(stored.duplicate);
+                }
                 Err(refused) => {
                     self.refused += 1;
                     self.note(&refused.refusal);

@@ -18,6 +18,7 @@ fn validator(missing_id: MissingId) -> Validator {
 /// A record that passed, with its parts.
 #[derive(Debug)]
 struct Passed {
+    effect: Option<Effect>,
     record: Record,
     key: Vec<u8>,
     value: Vec<u8>,
@@ -30,8 +31,9 @@ fn judge(record: &SyncRecord) -> Result<Passed, Refused> {
 fn judge_with(missing_id: MissingId, encoded: &[u8]) -> Result<Passed, Refused> {
     let mut bytes = b"the record before".to_vec();
     let added = GatewayFields::new("default", AT);
-    let record = validator(missing_id).record(3, encoded, &added, &mut bytes)?;
+    let (record, effect) = validator(missing_id).record(3, encoded, &added, &mut bytes)?;
     Ok(Passed {
+        effect,
         key: bytes[record.key.clone()].to_vec(),
         value: bytes[record.value.clone()].to_vec(),
         record,
@@ -249,6 +251,60 @@ fn destinations_must_exist() {
         to(&["aws"; 17]).unwrap_err().reason,
         ErrorReason::TooManyItems
     );
+}
+
+#[test]
+fn what_a_record_asks_for_is_its_effect_its_content_and_its_destinations() {
+    let asked = |record: &SyncRecord| judge(record).unwrap().effect.unwrap();
+    let to = |names: &[&str]| SyncRecord {
+        destinations: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..valid()
+    };
+    let plain = asked(&valid());
+    assert_eq!(plain.id, Id16::of("default", "account-7", "id-1"));
+    assert_eq!(plain.destinations, 0);
+    // In any order, once or twice; and all of them by name is not the same as none.
+    let both = asked(&to(&["aws", "azure"]));
+    assert_eq!(both, asked(&to(&["azure", "aws", "azure"])));
+    let some = [plain, both, asked(&to(&["aws"])), asked(&to(&["azure"]))];
+    for (at, one) in some.iter().enumerate() {
+        assert!(some.iter().skip(at + 1).all(|other| one != other));
+        assert_eq!((one.id, one.fingerprint), (plain.id, plain.fingerprint));
+    }
+    let other = SyncRecord {
+        content_type: "text/plain".into(),
+        ..valid()
+    };
+    assert_ne!(asked(&other).fingerprint, plain.fingerprint);
+}
+
+#[test]
+fn a_destination_without_a_bit_is_not_remembered() {
+    let names: Vec<_> = (0..40).map(|n| format!("d{n}")).collect();
+    let all = Validator::new(&GatewaySettings::default(), names, 12);
+    let added = GatewayFields::new("default", AT);
+    let asked = |name: &str| {
+        let record = SyncRecord {
+            destinations: vec![name.into()],
+            ..valid()
+        };
+        let judged = all.record(0, &record.encode_to_vec(), &added, &mut Vec::new());
+        judged.unwrap().1.map(|effect| effect.destinations)
+    };
+    assert_eq!((asked("d0"), asked("d31")), (Some(1), Some(1 << 31)));
+    assert_eq!((asked("d32"), asked("d39")), (None, None));
+}
+
+#[test]
+fn an_id_made_by_the_gateway_is_remembered_only_if_it_comes_again() {
+    let none = SyncRecord {
+        request_id: String::new(),
+        ..valid()
+    };
+    let asked = |mode| judge_with(mode, &none.encode_to_vec()).unwrap().effect;
+    assert_eq!(asked(MissingId::Generate), None);
+    let derived = asked(MissingId::Content);
+    assert!(derived.is_some() && derived == asked(MissingId::Content));
 }
 
 #[test]

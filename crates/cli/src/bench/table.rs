@@ -125,7 +125,11 @@ fn arrived(out: &mut String, report: &Report) -> std::fmt::Result {
         )?;
         if report.resent > 0 {
             let (again, known) = (grouped(report.resent), grouped(it.duplicates));
-            write!(out, "; {again} sent again, {known} recognised")?;
+            let before = grouped(report.duplicates_at_gateway);
+            write!(
+                out,
+                "; {again} sent again, {before} recognised by the gateway, {known} here"
+            )?;
         }
         if it.dedupe_mib > 0.0 {
             write!(out, "; dedupe table {:.0} MiB", it.dedupe_mib)?;

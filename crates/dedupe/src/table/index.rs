@@ -1,4 +1,5 @@
-//! From an id to the place of its mark in the ring: 5 to 6 bytes an id.
+//! From an id to the place of what is known of it (here its mark in the ring; the gateway has such a
+//! table too): 5 to 6 bytes an id.
 //!
 //! In: an id and the number of a place (24 bits). Out: that number again. Promises: exact, as long
 //! as whoever asks compares the whole id (the index keeps 8 bits of it, to ask seldom in vain); room
@@ -25,8 +26,9 @@ pub(super) const BUCKET_BYTES: usize = size_of::<Bucket>();
 
 type Bucket = [u32; LANES];
 
+/// An exact index from ids to numbers, for whoever keeps the ids themselves.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub struct Index {
     buckets: Vec<Bucket>,
     used: usize,
 }
@@ -41,7 +43,12 @@ struct At {
 // === impl Index ===
 
 impl Index {
-    pub(super) fn with_room_for(entries: usize) -> Self {
+    /// Numbers lie below this.
+    pub const NUMBERS: u32 = NUMBERS;
+
+    /// An empty one for up to `entries` ids.
+    #[must_use]
+    pub fn with_room_for(entries: usize) -> Self {
         let buckets = (entries * 100).div_ceil(ENTRIES * FULL_PERCENT).max(1);
         Self {
             buckets: vec![[0; LANES]; buckets],
@@ -53,7 +60,9 @@ impl Index {
         self.used
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    /// What it takes, whatever is in it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         self.buckets.capacity() * BUCKET_BYTES
     }
 
@@ -68,13 +77,13 @@ impl Index {
     }
 
     /// The number under which `is_it` knows this very id.
-    pub(super) fn find(&self, id: &Id16, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    pub fn find(&self, id: &Id16, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let at = self.at(id, is_it)?;
         Some(self.buckets[at.bucket][at.lane] & (NUMBERS - 1))
     }
 
     /// To be called for an id that is not in it, while there is room.
-    pub(super) fn insert(&mut self, id: &Id16, number: u32) {
+    pub fn insert(&mut self, id: &Id16, number: u32) {
         let mut at = self.home(id);
         loop {
             let bucket = &mut self.buckets[at];
@@ -96,7 +105,7 @@ impl Index {
     }
 
     /// Takes the id out that is in it under `number`.
-    pub(super) fn remove(&mut self, id: &Id16, number: u32) {
+    pub fn remove(&mut self, id: &Id16, number: u32) {
         let Some(found) = self.at(id, |it| it == number) else {
             return;
         };

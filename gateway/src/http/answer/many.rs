@@ -5,7 +5,7 @@
 //! lines, the last one says so), 207 where some are, and a problem where none is or the request
 //! broke off, with the count of those that are durable.
 
-use super::{Place, answer, json, place, problem_with, seconds};
+use super::{Place, answer, is_false, json, place, problem_with, seconds};
 use crate::http::media::{JSON, NDJSON};
 use crate::http::session::{Report, Told};
 use axum::body::Body;
@@ -29,6 +29,7 @@ pub(super) struct Many<'a> {
     message: Option<&'a str>,
     accepted: u64,
     refused: u64,
+    duplicates: u64,
     records: Vec<One<'a>>,
 }
 
@@ -40,6 +41,8 @@ struct One<'a> {
     line: Option<u64>,
     #[serde(skip_serializing_if = "str::is_empty")]
     request_id: &'a str,
+    #[serde(skip_serializing_if = "is_false")]
+    duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<Place<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +68,7 @@ struct LastLine<'a> {
     message: Option<&'a str>,
     accepted: u64,
     refused: u64,
+    duplicates: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Why<'a>>,
 }
@@ -103,6 +107,7 @@ impl<'a> Many<'a> {
             message,
             accepted: report.accepted,
             refused: report.refused,
+            duplicates: report.duplicates,
             records: report.told.iter().map(One::of).collect(),
         }
     }
@@ -118,6 +123,7 @@ impl<'a> One<'a> {
             index: told.index,
             line: told.line,
             request_id,
+            duplicate: told.verdict.as_ref().is_ok_and(|stored| stored.duplicate),
             position,
             problem,
         }
@@ -164,6 +170,7 @@ pub(in crate::http) fn last_line(report: &Report, cut: Option<&Refusal>) -> Byte
         message: refusal.is_none().then_some(message),
         accepted: report.accepted,
         refused: report.refused,
+        duplicates: report.duplicates,
         problem: refusal.as_ref().map(Why::of),
     };
     line(&mut text, &last);

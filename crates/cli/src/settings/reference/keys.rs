@@ -135,6 +135,13 @@ pub(super) const KEYS: &[Key] = &[
          its content (equal records are then one effect), or it is refused.",
     ),
     key(
+        "gateway.recent_ids",
+        count("ids", 0, 10_000_000),
+        "Ids acknowledged of late that it remembers, in at most 48 bytes each; 0: none. A record sent \
+         again, with the same payload and content type for the same destinations, is answered with \
+         its place in the log and not written again.",
+    ),
+    key(
         "gateway.max_record_bytes",
         count("bytes", 1, 1_000_000),
         "Largest record, encoded.",
@@ -219,7 +226,8 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "dedupe.window",
         A_SECOND,
-        "How long an id is remembered; an id sent again after that is written again.",
+        "How long an id is remembered; an id sent again after that is written again, unless the \
+         gateway still knows it.",
     ),
     key(
         "dedupe.lease",
