@@ -17,3 +17,4 @@ pub mod metrics;
 pub mod ports;
 pub mod program;
 pub mod redis;
+pub mod side;
