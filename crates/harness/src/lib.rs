@@ -19,3 +19,4 @@ pub mod metrics;
 pub mod ports;
 pub mod program;
 pub mod redis;
+pub mod side;
