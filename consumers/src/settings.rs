@@ -36,11 +36,11 @@ pub enum Repeats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IdempotencyKey {
-    /// The request id, as the client gave it.
-    #[default]
-    RequestId,
     /// 32 hex digits that stand for tenant, key and request id together.
+    #[default]
     Identity,
+    /// The request id, as the client gave it.
+    RequestId,
 }
 
 /// The settings of one destination.
@@ -57,7 +57,7 @@ pub struct DestinationSettings {
     /// What an HTTP endpoint makes of a record that it has had before. Default: plain.
     #[serde(default)]
     pub idempotence: Repeats,
-    /// What `Idempotency-Key` is. Default: the request id.
+    /// What `Idempotency-Key` is. Default: the identity.
     #[serde(default)]
     pub idempotency_key: IdempotencyKey,
     /// Whether an HTTP endpoint may have a private address, and be spoken to without TLS.

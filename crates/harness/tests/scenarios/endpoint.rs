@@ -21,6 +21,8 @@ async fn posting(data: &Path, endpoint: &Endpoint, more: &[(&str, &str)]) -> Up 
     let of = |key: &str| format!("CLOUDSYNC_DESTINATIONS__AWS__{key}");
     up.program.set(&of("URL"), &endpoint.url());
     up.program.set(&of("ALLOW_PRIVATE"), "true");
+    // What the journal knows.
+    up.program.set(&of("IDEMPOTENCY_KEY"), "request_id");
     for (key, value) in more {
         up.program.set(&of(key), value);
     }

@@ -345,10 +345,10 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "destinations.*.idempotency_key",
-        Kind::Choice(&["request_id", "identity"]),
-        "What Idempotency-Key is: the request id, or 32 hex digits that stand for tenant, key and \
-         request id together. Take identity for a keyed endpoint if clients use one id under several \
-         keys.",
+        Kind::Choice(&["identity", "request_id"]),
+        "What Idempotency-Key is: 32 hex digits that stand for tenant, key and request id together, or \
+         the request id. With request_id a keyed endpoint leaves out the second record of one id under \
+         two keys, and nobody is told: take it only if no client uses an id so.",
     ),
     key(
         "destinations.*.allow_private",
