@@ -242,15 +242,12 @@ impl Walk {
         error: &SinkError,
     ) -> Attempted {
         Counters::add(&self.context.counters.retries, 1);
-        let (counts, at_least) = match error.class {
-            ErrorClass::Transient => (true, Duration::ZERO),
-            ErrorClass::Throttled(after) => (true, after),
-            ErrorClass::Outage | ErrorClass::Denied | ErrorClass::Rejected => {
-                (false, Duration::ZERO)
-            }
+        let at_least = match error.class {
+            ErrorClass::Throttled(after) => after,
+            _ => Duration::ZERO,
         };
         // What fails while the breaker is not closed is the destination's fault, not the record's.
-        job.failed += u32::from(counts && self.context.gate.is_closed());
+        job.failed += u32::from(counts(error.class) && self.context.gate.is_closed());
         if job.failed >= ATTEMPTS {
             let detail = format!("{ATTEMPTS} attempts failed; the last: {}", error.chain());
             return Attempted::Refused {
@@ -264,5 +261,28 @@ impl Walk {
     }
 }
 
+/// Whether a failed attempt may be the record's own fault, and brings it nearer to its end.
+fn counts(class: ErrorClass) -> bool {
+    match class {
+        ErrorClass::Transient => true,
+        // It asks for time, and says nothing of the record: with a limit on its rate it would
+        // otherwise turn a backlog into dead letters.
+        ErrorClass::Throttled(_) => false,
+        ErrorClass::Outage | ErrorClass::Denied | ErrorClass::Rejected => false,
+    }
+}
+
 /// The lease is not ours any more, or too short for an attempt.
 struct Lapsed;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_for_time_says_nothing_of_the_record() {
+        assert!(counts(ErrorClass::Transient));
+        assert!(!counts(ErrorClass::Throttled(Duration::from_secs(60))));
+        assert!(!counts(ErrorClass::Outage) && !counts(ErrorClass::Denied));
+    }
+}

@@ -61,7 +61,8 @@ pub(super) fn meaning(said: &Said, idempotence: Idempotence) -> Meaning {
         (429 | 503, Some(after)) => ErrorClass::Throttled(after),
         (429, None) => ErrorClass::Throttled(A_MOMENT),
         (408 | 409 | 425, _) => ErrorClass::Transient,
-        (100..=399 | 401 | 403 | 404 | 405 | 407 | 410, _) => ErrorClass::Denied,
+        // What is never about one record: bills, credentials, the URL, the protocol.
+        (100..=399 | 401..=405 | 407 | 410 | 421 | 426, _) => ErrorClass::Denied,
         (400..=499, _) => ErrorClass::Rejected,
         _ => ErrorClass::Transient,
     })
@@ -179,9 +180,12 @@ mod tests {
         let rows = [
             (&[200, 201, 202, 204, 299][..], Meaning::Written),
             (&[301, 302, 303, 304, 307, 308], failed(Denied)),
-            (&[401, 403, 404, 405, 407, 410], failed(Denied)),
             (
-                &[400, 402, 406, 411, 412, 413, 414, 415, 418, 431, 451],
+                &[401, 402, 403, 404, 405, 407, 410, 421, 426],
+                failed(Denied),
+            ),
+            (
+                &[400, 406, 411, 412, 413, 414, 415, 418, 431, 451],
                 failed(Rejected),
             ),
             (
@@ -255,6 +259,9 @@ mod tests {
             text.contains("none is followed") && !text.contains("hush"),
             "{text}"
         );
+        let to = [(header::LOCATION, "/in/?token=hush")];
+        let text = said(308, &to, b"").text(&[]);
+        assert!(text.contains("/in/") && !text.contains("hush"), "{text}");
         assert!(said(404, &[], b"").text(&[]).contains("right one?"));
     }
 

@@ -50,7 +50,12 @@ pub(in crate::sink) fn without_user(url: &str) -> String {
 pub(super) fn shown(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) if rest.contains('@') => format!("{scheme}://…"),
-        _ => redact::url(url),
+        Some(_) => redact::url(url),
+        // Relative, as in a `Location`: its query may hold a secret as well.
+        None => match url.split_once('?') {
+            Some((path, _)) => format!("{path}?…"),
+            None => url.to_owned(),
+        },
     }
 }
 

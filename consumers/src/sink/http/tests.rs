@@ -95,13 +95,15 @@ async fn a_record_is_one_post_that_says_what_it_is() {
     );
     assert!(request.ends_with("\r\n\r\n{\"n\":1}"), "{request}");
     for line in [
-        "idempotency-key: r1\r\n",
+        "x-cloudsync-id: r1\r\n",
         "x-cloudsync-sequence: 2/5\r\n",
         "content-type: application/json\r\n",
         "authorization: basic bwu6ahvzaa==\r\n",
     ] {
         assert!(head.contains(line), "{line:?} in {request}");
     }
+    let value = |name: &str| head.split_once(name)?.1.split("\r\n").next();
+    assert_eq!(value("idempotency-key: "), value("x-cloudsync-identity: "));
     assert!(
         !head.contains("hush"),
         "the user is not in the URL any more: {request}"

@@ -233,12 +233,14 @@ pub(crate) async fn my_own_claim_is_mine_again(world: &dyn World) {
         claim(&store, me, subject(1)).await.lease().unwrap().length,
         lease
     );
-    world.pass(lease - lease / 4).await;
+    // Twice five eighths: longer than a lease together, and room for a slow machine in each.
+    let part = lease * 5 / 8;
+    world.pass(part).await;
     assert!(matches!(
         claim(&store, me, subject(1)).await,
         Claim::Mine(_)
     ));
-    world.pass(lease / 2).await;
+    world.pass(part).await;
     assert!(
         matches!(claim(&store, other, subject(1)).await, Claim::Busy { .. }),
         "began anew"
