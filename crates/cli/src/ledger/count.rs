@@ -106,7 +106,8 @@ pub async fn count(sources: &Sources<'_>, remembered: &Remembered) -> Result<Led
         ..Ledger::default()
     };
     if remembered.elapsed_seconds > 0.0 {
-        ledger.records_per_second = expected.sent as f64 / remembered.elapsed_seconds;
+        let rate = expected.sent as f64 / remembered.elapsed_seconds;
+        ledger.records_per_second = (rate * 10.0).round() / 10.0;
     }
     balance_gateway(&mut ledger, &expected, &book);
     for (index, (name, url)) in sources.destinations.iter().enumerate() {

@@ -7,6 +7,7 @@ use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync_dedupe::{
     Claim, DedupeSettings, DedupeStore, LogPosition, Lookup, Subject, Token, open,
 };
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,18 +17,16 @@ pub(crate) trait World: Sync {
     /// The settings under test; `window` and `lease` as short as the store's clock needs them.
     fn settings(&self) -> DedupeSettings;
 
-    /// Lets `time` pass for the store, or a little more where its clock cannot be moved.
+    /// Lets `time` pass for the store, or more where its clock cannot be moved.
     async fn pass(&self, time: Duration);
+
+    /// The store's clock. Where nobody moves it, a test may come late to anything: laws about time
+    /// are held against what this says, never against how quick a test is.
+    async fn now(&self) -> Duration;
 
     /// Whether the store can be opened here; where not, the laws are skipped.
     fn at_hand(&self) -> bool {
         true
-    }
-
-    /// Longer than any rounding of the store's clock and any delay of a call, shorter than
-    /// everything else here: at most a sixth of the lease.
-    fn moment(&self) -> Duration {
-        Duration::from_millis(50)
     }
 
     /// Whether the store still knows of a lease that has ended; where not, it grants the id.
@@ -126,6 +125,64 @@ async fn claim(store: &Arc<dyn DedupeStore>, token: Token, subject: Subject) -> 
 
 async fn renew(store: &Arc<dyn DedupeStore>, token: Token, subject: Subject) -> bool {
     store.renew(token, &[subject]).await.unwrap()[0]
+}
+
+/// Longer than any rounding of a store's clock.
+const ROUNDING: Duration = Duration::from_millis(50);
+
+/// When a call was made, by the store's clock: it took place in between.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    asked: Duration,
+    answered: Duration,
+}
+
+impl Span {
+    /// Whether it was over while what `began` then, and lasts for `length`, had not ended.
+    fn is_within(self, length: Duration, began: Self) -> bool {
+        self.answered < began.asked + length
+    }
+
+    /// Whether it was made after that had ended.
+    fn is_after(self, length: Duration, began: Self) -> bool {
+        self.asked > began.answered + length + ROUNDING
+    }
+}
+
+async fn timed<T>(world: &dyn World, call: impl Future<Output = T>) -> (T, Span) {
+    let asked = world.now().await;
+    let answer = call.await;
+    let answered = world.now().await;
+    (answer, Span { asked, answered })
+}
+
+/// The lease on `subject`, begun in `held`, keeps `other` away until it ends, and no longer.
+async fn assert_busy_until_its_end(
+    world: &dyn World,
+    store: &Arc<dyn DedupeStore>,
+    (subject, held): (Subject, Span),
+    other: Token,
+) {
+    let lease = world.settings().lease;
+    loop {
+        world.pass(lease / 8).await;
+        let (found, looked) = timed(world, look(store, subject)).await;
+        let (answer, span) = timed(world, claim(store, other, subject)).await;
+        match found {
+            Lookup::InProgress => assert!(!looked.is_after(lease, held), "seen after its end"),
+            Lookup::Unknown => assert!(!looked.is_within(lease, held), "not seen"),
+            other => panic!("{other:?}"),
+        }
+        let Claim::Busy { remaining } = answer else {
+            assert!(!span.is_within(lease, held), "taken before its end");
+            return assert_taken(world, answer);
+        };
+        assert!(!span.is_after(lease, held), "not taken after its end");
+        assert!(
+            span.asked + remaining <= held.answered + lease + ROUNDING,
+            "{remaining:?}"
+        );
+    }
 }
 
 /// What a claim answers after another's lease has ended.
@@ -229,36 +286,23 @@ pub(crate) async fn an_unknown_id_is_granted_to_one(world: &dyn World) {
 pub(crate) async fn my_own_claim_is_mine_again(world: &dyn World) {
     let (store, me, other) = (world.open(), Token::random(), Token::random());
     let lease = world.settings().lease;
-    assert_eq!(
-        claim(&store, me, subject(1)).await.lease().unwrap().length,
-        lease
-    );
-    // Twice five eighths: longer than a lease together, and room for a slow machine in each.
-    let part = lease * 5 / 8;
-    world.pass(part).await;
-    assert!(matches!(
-        claim(&store, me, subject(1)).await,
-        Claim::Mine(_)
-    ));
-    world.pass(part).await;
-    assert!(
-        matches!(claim(&store, other, subject(1)).await, Claim::Busy { .. }),
-        "began anew"
-    );
+    let (claimed, first) = timed(world, claim(&store, me, subject(1))).await;
+    assert_eq!(claimed.lease().unwrap().length, lease);
+    let mut held = first;
+    while !held.is_after(lease, first) {
+        world.pass(lease / 4).await;
+        let (claimed, span) = timed(world, claim(&store, me, subject(1))).await;
+        let late = !span.is_within(lease, held);
+        assert!(late || matches!(claimed, Claim::Mine(_)), "{claimed:?}");
+        held = span;
+    }
+    assert_busy_until_its_end(world, &store, (subject(1), held), other).await;
 }
 
 pub(crate) async fn an_ended_lease_is_taken_over(world: &dyn World) {
     let (store, me, other) = (world.open(), Token::random(), Token::random());
-    let (lease, moment) = (world.settings().lease, world.moment());
-    let _granted = claim(&store, me, subject(1)).await;
-    world.pass(lease - 2 * moment).await;
-    let Claim::Busy { remaining } = claim(&store, other, subject(1)).await else {
-        panic!("taken before its end")
-    };
-    assert!(remaining <= 2 * moment, "{remaining:?}");
-    world.pass(3 * moment).await;
-    assert_eq!(look(&store, subject(1)).await, Lookup::Unknown);
-    assert_taken(world, claim(&store, other, subject(1)).await);
+    let (_granted, held) = timed(world, claim(&store, me, subject(1))).await;
+    assert_busy_until_its_end(world, &store, (subject(1), held), other).await;
     assert!(!renew(&store, me, subject(1)).await);
     assert!(matches!(
         claim(&store, me, subject(1)).await,
@@ -338,23 +382,27 @@ pub(crate) async fn only_the_holder_releases(world: &dyn World) {
 pub(crate) async fn only_the_holder_renews(world: &dyn World) {
     let (store, me, other) = (world.open(), Token::random(), Token::random());
     let lease = world.settings().lease;
-    let _granted = claim(&store, me, subject(1)).await;
-    world.pass(lease - lease / 4).await;
-    assert!(!renew(&store, other, subject(1)).await);
+    let (_granted, mut first) = timed(world, claim(&store, me, subject(1))).await;
     assert!(!renew(&store, me, subject(2)).await, "nobody holds it");
     assert_eq!(
         look(&store, subject(2)).await,
         Lookup::Unknown,
         "renewing claims nothing"
     );
-    assert!(renew(&store, me, subject(1)).await);
-    world.pass(lease / 2).await;
-    assert!(matches!(
-        claim(&store, other, subject(1)).await,
-        Claim::Busy { .. }
-    ));
-    world.pass(lease / 2 + world.moment()).await;
-    assert_taken(world, claim(&store, other, subject(1)).await);
+    let mut held = first;
+    while !held.is_after(lease, first) {
+        world.pass(lease / 4).await;
+        assert!(!renew(&store, other, subject(1)).await);
+        let (renewed, span) = timed(world, renew(&store, me, subject(1))).await;
+        let before = std::mem::replace(&mut held, span);
+        if !renewed {
+            assert!(!span.is_within(lease, before), "held, and not renewed");
+            // So late that it had ended: it begins anew.
+            (_, first) = timed(world, claim(&store, me, subject(1))).await;
+            held = first;
+        }
+    }
+    assert_busy_until_its_end(world, &store, (subject(1), held), other).await;
 }
 
 pub(crate) async fn dead_letter_marks_all_but_done(world: &dyn World) {
@@ -412,17 +460,26 @@ pub(crate) async fn another_fingerprint_is_a_conflict(world: &dyn World) {
 
 pub(crate) async fn marks_are_kept_for_the_window(world: &dyn World) {
     let store = world.open();
-    let (window, moment) = (world.settings().window, world.moment());
+    let window = world.settings().window;
     let [marked, buried] = [subject(1), subject(2)];
-    store.complete(&[marked]).await.unwrap();
-    store.dead_letter(None, &[buried]).await.unwrap();
-    world.pass(window - 2 * moment).await;
-    assert_eq!(look(&store, marked).await, done(marked));
-    assert_eq!(look(&store, buried).await, dead(buried));
-    // A store may keep marks by whole windows: then a mark lives for up to two of them.
-    world.pass(window + 4 * moment).await;
-    assert_eq!(look(&store, marked).await, Lookup::Unknown);
-    assert_eq!(look(&store, buried).await, Lookup::Unknown);
+    let marks = async {
+        store.complete(&[marked]).await.unwrap();
+        store.dead_letter(None, &[buried]).await.unwrap();
+    };
+    let ((), set) = timed(world, marks).await;
+    loop {
+        world.pass(window / 8).await;
+        let looks = async { (look(&store, marked).await, look(&store, buried).await) };
+        let (found, span) = timed(world, looks).await;
+        if span.is_within(window, set) {
+            assert_eq!(found, (done(marked), dead(buried)));
+        }
+        if found == (Lookup::Unknown, Lookup::Unknown) {
+            break;
+        }
+        // A store may keep marks by whole windows: then a mark lives for up to two of them.
+        assert!(!span.is_after(2 * window, set), "{found:?}");
+    }
     assert!(matches!(
         claim(&store, Token::random(), marked).await,
         Claim::Granted(_)

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
+use tokio::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, span};
 
@@ -25,13 +26,23 @@ pub(crate) fn quick_directory() -> TempDir {
 }
 
 /// Its clock is tokio's, which a test moves.
-struct OnDisk(TempDir);
+struct OnDisk {
+    directory: TempDir,
+    began: Instant,
+}
+
+impl OnDisk {
+    fn new() -> Self {
+        let (directory, began) = (quick_directory(), Instant::now());
+        Self { directory, began }
+    }
+}
 
 #[async_trait]
 impl World for OnDisk {
     fn settings(&self) -> DedupeSettings {
         DedupeSettings {
-            url: format!("file://{}", self.0.path().display()),
+            url: format!("file://{}", self.directory.path().display()),
             ..DedupeSettings::default()
         }
     }
@@ -39,11 +50,15 @@ impl World for OnDisk {
     async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;
     }
+
+    async fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
 }
 
 mod laws {
     use super::*;
-    conformance!(OnDisk(quick_directory()), #[tokio::test(start_paused = true)]);
+    conformance!(OnDisk::new(), #[tokio::test(start_paused = true)]);
 }
 
 fn limits() -> MemoryLimits {
@@ -250,7 +265,7 @@ fn a_directory_that_cannot_be_made_is_named() {
 
 #[tokio::test]
 async fn destinations_do_not_see_each_other() {
-    let world = OnDisk(quick_directory());
+    let world = OnDisk::new();
     let aws = world.open();
     let azure = open(&world.settings(), "azure").unwrap();
     aws.complete(&[subject(1)]).await.unwrap();

@@ -4,38 +4,53 @@ use crate::conformance::{World, conformance, subject};
 use async_trait::async_trait;
 use cloudsync_dedupe::{Claim, DedupeSettings, Lookup, Subject, Token, open};
 use std::time::Duration;
+use tokio::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Its clock is tokio's, which a test moves.
-struct Paused(DedupeSettings);
+struct Paused {
+    settings: DedupeSettings,
+    began: Instant,
+}
+
+impl Paused {
+    fn new(settings: DedupeSettings) -> Self {
+        let began = Instant::now();
+        Self { settings, began }
+    }
+}
 
 #[async_trait]
 impl World for Paused {
     fn settings(&self) -> DedupeSettings {
-        self.0.clone()
+        self.settings.clone()
     }
 
     async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;
+    }
+
+    async fn now(&self) -> Duration {
+        self.began.elapsed()
     }
 }
 
 mod small {
     use super::*;
     conformance!(
-        Paused(DedupeSettings { max_entries: 1_000, ..DedupeSettings::default() }),
+        Paused::new(DedupeSettings { max_entries: 1_000, ..DedupeSettings::default() }),
         #[tokio::test(start_paused = true)]
     );
 }
 
 mod in_several_tables {
     use super::*;
-    conformance!(Paused(DedupeSettings::default()), #[tokio::test(start_paused = true)]);
+    conformance!(Paused::new(DedupeSettings::default()), #[tokio::test(start_paused = true)]);
 }
 
 fn bounded(max_entries: u64) -> Paused {
-    Paused(DedupeSettings {
+    Paused::new(DedupeSettings {
         max_entries,
         ..DedupeSettings::default()
     })

@@ -4,6 +4,7 @@ use crate::conformance::{World, conformance};
 use async_trait::async_trait;
 use cloudsync_dedupe::DedupeSettings;
 use cloudsync_dedupe::settings::Layout;
+use parking_lot::Mutex;
 use servers::{Deployment, Shape, at_hand};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -29,22 +30,21 @@ pub(crate) fn settings(url: &str, layout: Layout) -> DedupeSettings {
 
 /// Its clock is a server's, which nobody moves.
 struct Real {
-    shape: Shape,
     settings: DedupeSettings,
+    /// To a server whose clock is asked; none where no server is at hand.
+    clock: Option<Mutex<redis::Connection>>,
 }
 
 impl Real {
     fn new(shape: Shape, layout: Layout) -> Self {
-        let url = if at_hand() {
-            Deployment::shared(shape).url.as_str()
-        } else {
-            ""
-        };
+        let deployment = at_hand().then(|| Deployment::shared(shape));
+        let url = deployment.map_or("", |deployment| &deployment.url);
         let mut settings = settings(url, layout);
         settings.lease = Duration::from_secs(3);
         // Longer, so that an ended lease is still known of.
         settings.window = Duration::from_secs(5);
-        Self { shape, settings }
+        let clock = deployment.map(|deployment| Mutex::new(deployment.servers[0].connection()));
+        Self { settings, clock }
     }
 }
 
@@ -60,20 +60,16 @@ impl World for Real {
 
     /// Waits until the server's clock is so much later than now.
     async fn pass(&self, time: Duration) {
-        let server = &Deployment::shared(self.shape).servers[0];
-        let mut connection = server.connection();
-        let mut now = || {
-            let time: (u64, u32) = redis::cmd("TIME").query(&mut connection).unwrap();
-            Duration::from_secs(time.0) + Duration::from_micros(u64::from(time.1))
-        };
-        let end = now() + time;
-        while now() < end {
+        let end = self.now().await + time;
+        while self.now().await < end {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
-    fn moment(&self) -> Duration {
-        Duration::from_millis(450)
+    async fn now(&self) -> Duration {
+        let mut connection = self.clock.as_ref().unwrap().lock();
+        let time: (u64, u32) = redis::cmd("TIME").query(&mut *connection).unwrap();
+        Duration::from_secs(time.0) + Duration::from_micros(u64::from(time.1))
     }
 
     fn tells_ended_leases(&self) -> bool {

@@ -126,6 +126,12 @@ impl PartitionRecords {
         }
         batch
     }
+
+    /// How many records lie here that nobody has taken.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.fill().records
+    }
 }
 
 impl fmt::Debug for PartitionRecords {

@@ -227,7 +227,7 @@ async fn a_fail_over_of_sentinel_is_followed() {
     if !at_hand() {
         return;
     }
-    let mut deployment = Deployment::sentinel();
+    let mut deployment = Deployment::sentinel(Duration::from_secs(1));
     let stores = LAYOUTS.map(|layout| open(&settings(&deployment.url, layout), "aws").unwrap());
     let me = Token::random();
     for store in &stores {

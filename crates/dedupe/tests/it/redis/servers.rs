@@ -227,16 +227,18 @@ impl Deployment {
         Self { servers, url }
     }
 
-    /// A master, a replica and three Sentinels that agree by two.
-    pub(crate) fn sentinel() -> Self {
+    /// A master, a replica and three Sentinels that agree by two, and fail over once the master has
+    /// not answered for `down_after`.
+    pub(crate) fn sentinel(down_after: Duration) -> Self {
         let master = Server::start(PLAIN);
         let port = master.port;
         let replica = Server::start(&format!("{PLAIN}replicaof 127.0.0.1 {port}\n"));
         until("replication", || replica.info("master_link_status") == "up");
         let config = format!(
             "sentinel monitor mymaster 127.0.0.1 {port} 2\n\
-             sentinel down-after-milliseconds mymaster 1000\n\
-             sentinel failover-timeout mymaster 5000\n"
+             sentinel down-after-milliseconds mymaster {}\n\
+             sentinel failover-timeout mymaster 5000\n",
+            down_after.as_millis()
         );
         let sentinel = || Server::on(free_port(), "port", &config, &["--sentinel"]);
         let sentinels = [sentinel(), sentinel(), sentinel()];
@@ -303,7 +305,8 @@ impl Deployment {
         static SHARED: [OnceLock<Deployment>; 3] = [const { OnceLock::new() }; 3];
         let (at, start): (usize, fn() -> Self) = match shape {
             Shape::Standalone => (0, Self::standalone),
-            Shape::Sentinel => (1, Self::sentinel),
+            // Nobody kills it, and a machine that stands still is no reason to fail over.
+            Shape::Sentinel => (1, || Self::sentinel(PATIENCE)),
             Shape::Cluster => (2, Self::cluster),
         };
         SHARED[at].get_or_init(start)
