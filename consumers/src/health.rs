@@ -22,9 +22,8 @@ pub struct Health {
 struct Parts {
     log: Option<String>,
     destination: Option<String>,
-    store: Option<String>,
-    /// Until when `store` holds, whatever the store answers.
-    store_until: Option<Instant>,
+    /// And until when it holds.
+    store: Option<(String, Instant)>,
     /// By partition, then in the order in which they were raised.
     alarms: BTreeMap<(i32, u64), String>,
     raised: u64,
@@ -73,23 +72,21 @@ impl Health {
         self.change(|parts| parts.destination = waits);
     }
 
-    /// What the dedupe store is waited for, if it is.
-    pub fn store(&self, waits: Option<String>) {
-        self.change(|parts| (parts.store, parts.store_until) = (waits, None));
+    /// What the dedupe store is waited for, until then if it is not said again: who waited may have
+    /// lost its partitions, and does not ask the store any more.
+    pub fn store_waits(&self, why: String, until: Instant) {
+        self.change(|parts| parts.store = Some((why, until)));
     }
 
-    /// What the dedupe store is waited for until then, also while it answers.
-    pub fn store_until(&self, waits: String, until: Instant) {
-        self.change(|parts| (parts.store, parts.store_until) = (Some(waits), Some(until)));
+    /// The dedupe store is not waited for any more.
+    pub fn store_goes_on(&self) {
+        self.change(|parts| parts.store = None);
     }
 
-    /// The dedupe store has answered somebody: whoever waited for it may not ask any more.
-    pub fn store_answers(&self) {
-        let now = Instant::now();
+    /// Takes back what holds no longer at `now`. To be called now and then.
+    pub fn refresh(&self, now: Instant) {
         self.change(|parts| {
-            if parts.store_until.is_none_or(|until| until <= now) {
-                (parts.store, parts.store_until) = (None, None);
-            }
+            parts.store.take_if(|(_, until)| *until <= now);
         });
     }
 
@@ -115,7 +112,9 @@ impl Health {
             ..
         } = &*parts;
         let alarm = parts.alarms.values().next();
-        let waits = [destination, store, log].into_iter().flatten().next();
+        let store = store.as_ref().map(|(why, _)| why);
+        let waits = [destination.as_ref(), store, log.as_ref()];
+        let waits = waits.into_iter().flatten().next();
         match alarm.or(waits) {
             Some(what) => self.condition.waiting(what.clone()),
             None => self.condition.ready(),
@@ -151,6 +150,11 @@ mod tests {
         drop(later);
         assert_eq!(waiting().as_deref(), Some("disk full"));
         health.destination(None);
+        assert_eq!(waiting().as_deref(), Some("the log"));
+        let then = Instant::now() + std::time::Duration::from_secs(1);
+        health.store_waits("the store".into(), then);
+        assert_eq!(waiting().as_deref(), Some("the store"));
+        health.refresh(then);
         assert_eq!(waiting().as_deref(), Some("the log"));
         health.log(None);
         assert!(readiness.is_ready());

@@ -14,7 +14,7 @@ use crate::counters::Counters;
 use crate::health::Health;
 use crate::sink::{ErrorClass, SinkError};
 pub use backoff::Backoff;
-pub use breaker::{Admission, Breaker};
+pub use breaker::{Admission, Breaker, LONGEST_OPEN};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::sync::Arc;
