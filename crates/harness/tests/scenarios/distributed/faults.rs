@@ -1,7 +1,7 @@
 //! Replicas that die, stand still, come and go, while clients send everything twice.
 //!
-//! Nothing is lost, each record of the log is written once, and no id is there twice: Redis is
-//! well in all of these.
+//! Nothing is lost, and each record of the log is written once. Redis is well in all of these: no id
+//! is there twice, but where a replica says that it could not ask in time (`dedupe_bypassed`).
 
 use super::{World, kinds, until};
 use crate::support::{CATCH_UP, START, repetitions};
@@ -100,6 +100,25 @@ impl World {
             fault(&mut side.replicas[victim]).unwrap();
         }
     }
+
+    /// As [`World::hit`]; then waits until others have the victim's partitions and, once its leases
+    /// have ended, have taken them over. Out: when it was hit.
+    async fn hit_and_replaced(
+        &mut self,
+        round: u32,
+        victim: usize,
+        fault: impl Fn(&mut Program) -> anyhow::Result<()>,
+    ) -> Instant {
+        let taken_over = said(&self.fleet, "taken_over");
+        let moved = assignments(&self.fleet);
+        self.hit(round, victim, fault).await;
+        let since = Instant::now();
+        let have = |fleet: &Fleet| all_grew(&moved, &assignments(fleet));
+        until("others have its partitions", CATCH_UP, &self.fleet, have).await;
+        let have = |fleet: &Fleet| all_grew(&taken_over, &said(fleet, "taken_over"));
+        until("its leases are taken over", CATCH_UP, &self.fleet, have).await;
+        since
+    }
 }
 
 async fn written(side: &Side, at: usize) -> u64 {
@@ -116,24 +135,7 @@ async fn a_replica_killed_again_and_again() {
     let rounds = repetitions().div_ceil(2).min(5);
     for round in 0..rounds {
         let victim = world.choices.random_range(0..3);
-        let taken_over = said(&world.fleet, "taken_over");
-        let moved = assignments(&world.fleet);
-        world.hit(round, victim, Program::kill).await;
-        until(
-            "others have its partitions",
-            CATCH_UP,
-            &world.fleet,
-            |fleet| all_grew(&moved, &assignments(fleet)),
-        )
-        .await;
-        // Its leases run on; others wait for each, then take it over.
-        until(
-            "its leases are taken over",
-            CATCH_UP,
-            &world.fleet,
-            |fleet| all_grew(&taken_over, &said(fleet, "taken_over")),
-        )
-        .await;
+        world.hit_and_replaced(round, victim, Program::kill).await;
         for side in &mut world.fleet.sides {
             side.replicas[victim].start().unwrap();
             side.ready().await.unwrap();
@@ -158,25 +160,8 @@ async fn a_replica_that_stands_still_for_two_leases() {
     let rounds = repetitions().div_ceil(3).min(5);
     for round in 0..rounds {
         let victim = world.choices.random_range(0..3);
-        let taken_over = said(&world.fleet, "taken_over");
-        let moved = assignments(&world.fleet);
-        let hit = |replica: &mut Program| replica.stand_still();
-        world.hit(round, victim, hit).await;
-        let since = Instant::now();
-        until(
-            "others have its partitions",
-            CATCH_UP,
-            &world.fleet,
-            |fleet| all_grew(&moved, &assignments(fleet)),
-        )
-        .await;
-        until(
-            "its leases are taken over",
-            CATCH_UP,
-            &world.fleet,
-            |fleet| all_grew(&taken_over, &said(fleet, "taken_over")),
-        )
-        .await;
+        let stand_still = |replica: &mut Program| replica.stand_still();
+        let since = world.hit_and_replaced(round, victim, stand_still).await;
         // Two leases are what this is about.
         tokio::time::sleep_until(since + 2 * SHORT).await;
         for side in &mut world.fleet.sides {
