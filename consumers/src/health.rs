@@ -21,12 +21,19 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct Parts {
     log: Option<String>,
-    destination: Option<String>,
-    /// And until when it holds.
-    store: Option<(String, Instant)>,
+    destination: Option<Wait>,
+    store: Option<Wait>,
     /// By partition, then in the order in which they were raised.
     alarms: BTreeMap<(i32, u64), String>,
     raised: u64,
+}
+
+#[derive(Debug)]
+struct Wait {
+    why: String,
+    /// It ends then, if it is not said again: who waited may have lost its partitions, and does
+    /// not try any more.
+    until: Option<Instant>,
 }
 
 /// Somebody has to act; until this is dropped.
@@ -69,13 +76,20 @@ impl Health {
 
     /// What the destination is waited for, if it is.
     pub fn destination(&self, waits: Option<String>) {
-        self.change(|parts| parts.destination = waits);
+        let wait = |why| Wait { why, until: None };
+        self.change(|parts| parts.destination = waits.map(wait));
     }
 
-    /// What the dedupe store is waited for, until then if it is not said again: who waited may have
-    /// lost its partitions, and does not ask the store any more.
+    /// What the destination is waited for, until then if it is not said again.
+    pub fn destination_waits(&self, why: String, until: Instant) {
+        let until = Some(until);
+        self.change(|parts| parts.destination = Some(Wait { why, until }));
+    }
+
+    /// What the dedupe store is waited for, until then if it is not said again.
     pub fn store_waits(&self, why: String, until: Instant) {
-        self.change(|parts| parts.store = Some((why, until)));
+        let until = Some(until);
+        self.change(|parts| parts.store = Some(Wait { why, until }));
     }
 
     /// The dedupe store is not waited for any more.
@@ -86,7 +100,9 @@ impl Health {
     /// Takes back what holds no longer at `now`. To be called now and then.
     pub fn refresh(&self, now: Instant) {
         self.change(|parts| {
-            parts.store.take_if(|(_, until)| *until <= now);
+            for part in [&mut parts.destination, &mut parts.store] {
+                part.take_if(|wait| wait.until.is_some_and(|until| until <= now));
+            }
         });
     }
 
@@ -112,8 +128,11 @@ impl Health {
             ..
         } = &*parts;
         let alarm = parts.alarms.values().next();
-        let store = store.as_ref().map(|(why, _)| why);
-        let waits = [destination.as_ref(), store, log.as_ref()];
+        let waits = [
+            destination.as_ref().map(|wait| &wait.why),
+            store.as_ref().map(|wait| &wait.why),
+            log.as_ref(),
+        ];
         let waits = waits.into_iter().flatten().next();
         match alarm.or(waits) {
             Some(what) => self.condition.waiting(what.clone()),
@@ -154,6 +173,11 @@ mod tests {
         let then = Instant::now() + std::time::Duration::from_secs(1);
         health.store_waits("the store".into(), then);
         assert_eq!(waiting().as_deref(), Some("the store"));
+        health.refresh(then);
+        assert_eq!(waiting().as_deref(), Some("the log"));
+        health.destination_waits("503".into(), then);
+        health.refresh(then - std::time::Duration::from_millis(1));
+        assert_eq!(waiting().as_deref(), Some("503"));
         health.refresh(then);
         assert_eq!(waiting().as_deref(), Some("the log"));
         health.log(None);
