@@ -5,7 +5,10 @@
 //! objects with its own few lines over zstd and JSON, so a fault in the program's reader cannot
 //! hide a fault of its writer.
 
-use crate::endpoint::Endpoint;
+mod effects;
+
+pub use effects::check_endpoint;
+
 use crate::journal::{Entry, Journal, Name};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
@@ -151,39 +154,6 @@ pub fn check(directory: &Path, name: &str, journal: &Journal) -> anyhow::Result<
         .filter(|(_, places)| places.len() > 1)
         .collect();
     Ok(verdict)
-}
-
-/// Compares what `endpoint`, the destination `name`, has done under each request id with `journal`,
-/// in which no two records share one.
-pub fn check_endpoint(endpoint: &Endpoint, name: &str, journal: &Journal) -> Verdict {
-    let mut verdict = Verdict::default();
-    let (seen, mut found) = (endpoint.seen(), HashSet::new());
-    let names: HashMap<&str, (&Name, &Entry)> = journal
-        .entries()
-        .map(|(name, entry)| (name.id.as_str(), (name, entry)))
-        .collect();
-    for (id, seen) in seen.iter().filter(|(_, seen)| seen.effects > 0) {
-        verdict.lines += seen.effects as usize;
-        let Some((wanted, entry)) = names
-            .get(id.as_str())
-            .filter(|(_, entry)| is_for(entry, name))
-        else {
-            let (tenant, key) = (String::new(), seen.key.clone());
-            let id = id.clone();
-            verdict.phantoms.push(Name { tenant, key, id });
-            continue;
-        };
-        found.insert(*wanted);
-        let is_sent = |payload| entry.payloads.contains(&payload);
-        if !seen.payload.is_some_and(is_sent) || seen.key != wanted.key {
-            verdict.altered.push((*wanted).clone());
-        }
-        if seen.effects > 1 {
-            verdict.doubled.push(((*wanted).clone(), Vec::new()));
-        }
-    }
-    verdict.lost = lost(journal, name, |wanted| found.contains(wanted));
-    verdict
 }
 
 /// Whether the destination `name` shall have it.

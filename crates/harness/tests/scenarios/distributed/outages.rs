@@ -12,7 +12,7 @@ use cloudsync_harness::ledger::Count;
 use cloudsync_harness::redis::Aof;
 use rand::Rng;
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Ids a second of each client.
 const RATE: u32 = 300;
@@ -79,6 +79,18 @@ impl World {
         }
     }
 
+    /// Waits until Redis knows something again of every side, whose keys begin with one of `keys`.
+    async fn all_are_known(&self, keys: &[&str]) {
+        let deadline = Instant::now() + CATCH_UP;
+        for keys in keys {
+            let is_of_ids = |key: &String| !key.ends_with(":marker");
+            while !self.redis.keys(keys).await.unwrap().iter().any(is_of_ids) {
+                assert!(Instant::now() < deadline, "nothing of {keys}");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
     /// Any moment will do.
     async fn any_moment(&mut self) {
         let wait = self.choices.random_range(200..1_500);
@@ -127,6 +139,7 @@ async fn redis_wiped_again_and_again() {
         world.any_moment().await;
         // What is sent the second time must have been known, and some of it must be to come.
         sleep(super::BEHIND).await;
+        world.all_are_known(&keys).await;
         let counts = world.redis.wipe(&keys).await.unwrap();
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
         wiped
