@@ -11,6 +11,7 @@ use crate::deliver::{Admission, Breaker};
 use crate::health::Health;
 use crate::parse::{Content, Polled};
 use crate::sink::ErrorClass;
+use crate::store::asks_again;
 use cloudsync_dedupe::{DedupeStore, Lookup, OnUnavailable, StoreError, Subject};
 use parking_lot::Mutex;
 use std::future::Future;
@@ -160,7 +161,7 @@ impl Dedupe {
                 if self.breaker.lock().succeeded() {
                     tracing::info!("the dedupe store is back");
                     if let Some(health) = &self.pauses {
-                        health.store(None);
+                        health.store_goes_on();
                     }
                 }
                 return Some(answer);
@@ -170,20 +171,17 @@ impl Dedupe {
         };
         // One failure is enough: going on without it costs nothing but duplicates.
         let class = ErrorClass::Denied;
-        if self
+        let first = self
             .breaker
             .lock()
-            .failed(class, Instant::now(), rand::random())
-        {
-            match &self.pauses {
-                Some(health) => {
-                    tracing::warn!(%error, "the dedupe store is away; waiting for it");
-                    health.store(Some(format!("the dedupe store: {error}")));
-                }
-                None => {
-                    tracing::warn!(%error, "the dedupe store is away; going on without it");
-                }
-            }
+            .failed(class, Instant::now(), rand::random());
+        let goes_on = self.pauses.is_none();
+        if first {
+            tracing::warn!(%error, goes_on, "the dedupe store is away");
+        }
+        if let Some(health) = &self.pauses {
+            let why = format!("the dedupe store: {error}");
+            health.store_waits(why, asks_again(&*self.store));
         }
         None
     }

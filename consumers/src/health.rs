@@ -21,13 +21,19 @@ pub struct Health {
 #[derive(Debug, Default)]
 struct Parts {
     log: Option<String>,
-    destination: Option<String>,
-    store: Option<String>,
-    /// Until when `store` holds, whatever the store answers.
-    store_until: Option<Instant>,
+    destination: Option<Wait>,
+    store: Option<Wait>,
     /// By partition, then in the order in which they were raised.
     alarms: BTreeMap<(i32, u64), String>,
     raised: u64,
+}
+
+#[derive(Debug)]
+struct Wait {
+    why: String,
+    /// It ends then, if it is not said again: who waited may have lost its partitions, and does
+    /// not try any more.
+    until: Option<Instant>,
 }
 
 /// Somebody has to act; until this is dropped.
@@ -70,25 +76,32 @@ impl Health {
 
     /// What the destination is waited for, if it is.
     pub fn destination(&self, waits: Option<String>) {
-        self.change(|parts| parts.destination = waits);
+        let wait = |why| Wait { why, until: None };
+        self.change(|parts| parts.destination = waits.map(wait));
     }
 
-    /// What the dedupe store is waited for, if it is.
-    pub fn store(&self, waits: Option<String>) {
-        self.change(|parts| (parts.store, parts.store_until) = (waits, None));
+    /// What the destination is waited for, until then if it is not said again.
+    pub fn destination_waits(&self, why: String, until: Instant) {
+        let until = Some(until);
+        self.change(|parts| parts.destination = Some(Wait { why, until }));
     }
 
-    /// What the dedupe store is waited for until then, also while it answers.
-    pub fn store_until(&self, waits: String, until: Instant) {
-        self.change(|parts| (parts.store, parts.store_until) = (Some(waits), Some(until)));
+    /// What the dedupe store is waited for, until then if it is not said again.
+    pub fn store_waits(&self, why: String, until: Instant) {
+        let until = Some(until);
+        self.change(|parts| parts.store = Some(Wait { why, until }));
     }
 
-    /// The dedupe store has answered somebody: whoever waited for it may not ask any more.
-    pub fn store_answers(&self) {
-        let now = Instant::now();
+    /// The dedupe store is not waited for any more.
+    pub fn store_goes_on(&self) {
+        self.change(|parts| parts.store = None);
+    }
+
+    /// Takes back what holds no longer at `now`. To be called now and then.
+    pub fn refresh(&self, now: Instant) {
         self.change(|parts| {
-            if parts.store_until.is_none_or(|until| until <= now) {
-                (parts.store, parts.store_until) = (None, None);
+            for part in [&mut parts.destination, &mut parts.store] {
+                part.take_if(|wait| wait.until.is_some_and(|until| until <= now));
             }
         });
     }
@@ -115,7 +128,12 @@ impl Health {
             ..
         } = &*parts;
         let alarm = parts.alarms.values().next();
-        let waits = [destination, store, log].into_iter().flatten().next();
+        let waits = [
+            destination.as_ref().map(|wait| &wait.why),
+            store.as_ref().map(|wait| &wait.why),
+            log.as_ref(),
+        ];
+        let waits = waits.into_iter().flatten().next();
         match alarm.or(waits) {
             Some(what) => self.condition.waiting(what.clone()),
             None => self.condition.ready(),
@@ -151,6 +169,16 @@ mod tests {
         drop(later);
         assert_eq!(waiting().as_deref(), Some("disk full"));
         health.destination(None);
+        assert_eq!(waiting().as_deref(), Some("the log"));
+        let then = Instant::now() + std::time::Duration::from_secs(1);
+        health.store_waits("the store".into(), then);
+        assert_eq!(waiting().as_deref(), Some("the store"));
+        health.refresh(then);
+        assert_eq!(waiting().as_deref(), Some("the log"));
+        health.destination_waits("503".into(), then);
+        health.refresh(then - std::time::Duration::from_millis(1));
+        assert_eq!(waiting().as_deref(), Some("503"));
+        health.refresh(then);
         assert_eq!(waiting().as_deref(), Some("the log"));
         health.log(None);
         assert!(readiness.is_ready());

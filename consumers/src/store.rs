@@ -7,6 +7,7 @@
 //! that will refuse for ever is told from one that is away.
 
 use crate::counters::Counters;
+use crate::deliver::LONGEST_OPEN;
 use crate::health::Health;
 use cloudsync_dedupe::{DedupeStore, Stats, StoreError};
 use cloudsync_runtime::{Condition, Readiness, Shutdown};
@@ -143,17 +144,20 @@ impl Watched {
         });
         self.up.store(answer.is_ok(), Ordering::Relaxed);
         match &answer {
-            Ok(_) => {
-                self.condition.ready();
-                // Who paused because of it may have nothing to ask it any more.
-                self.health.store_answers();
-            }
             // Somebody has to act. While it is only away, the destinations that pause say so.
             Err(error) if !error.is_retryable() => self.condition.waiting(error.to_string()),
-            Err(_) => self.condition.ready(),
+            Ok(_) | Err(_) => self.condition.ready(),
         }
+        self.health.refresh(Instant::now());
         answer
     }
+}
+
+/// When somebody who was refused by `store` has asked it again for sure: a breaker opens, a call
+/// takes its time, and so does the worker that makes it.
+pub(crate) fn asks_again(store: &dyn DedupeStore) -> Instant {
+    let of_a_worker = Duration::from_secs(10);
+    Instant::now() + LONGEST_OPEN + store.patience() + of_a_worker
 }
 
 fn say(destination: &str, stats: &Stats, counters: &Counters, evicted_before: u64) {

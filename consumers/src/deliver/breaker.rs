@@ -43,8 +43,8 @@ enum State {
 const LIMIT: u32 = 16;
 /// For how long it opens the first time; doubles each time after.
 const FIRST_OPEN: Duration = Duration::from_millis(500);
-/// For how long it opens at most.
-const LONGEST_OPEN: Duration = Duration::from_secs(15);
+/// For how long it opens at most: who waits for its destination tries again within this time.
+pub const LONGEST_OPEN: Duration = Duration::from_secs(15);
 
 // === impl Breaker ===
 

@@ -14,7 +14,7 @@ use crate::counters::Counters;
 use crate::health::Health;
 use crate::sink::{ErrorClass, SinkError};
 pub use backoff::Backoff;
-pub use breaker::{Admission, Breaker};
+pub use breaker::{Admission, Breaker, LONGEST_OPEN};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::sync::Arc;
@@ -143,10 +143,12 @@ impl Gate {
     }
 
     fn failed(&self, error: &SinkError) {
-        let opened = self
-            .breaker
-            .lock()
-            .failed(error.class, Instant::now(), rand::random());
+        let now = Instant::now();
+        let (opened, closed) = {
+            let mut breaker = self.breaker.lock();
+            let opened = breaker.failed(error.class, now, rand::random());
+            (opened, breaker.is_closed())
+        };
         let text = error.chain();
         if opened {
             tracing::error!(
@@ -156,9 +158,17 @@ impl Gate {
                 "the breaker opened; the partitions wait"
             );
             Counters::add(&self.counters.breaker_opened, 1);
-            self.health.destination(Some(text));
         } else {
             tracing::debug!(destination = self.health.name(), error = %text, "attempt failed");
+        }
+        if !closed {
+            let asked_for = match error.class {
+                ErrorClass::Throttled(after) => after,
+                _ => Duration::ZERO,
+            };
+            // Whoever still has something for it has tried again by then.
+            let tried_again = now + LONGEST_OPEN + CAP.max(asked_for) + 2 * self.attempt_timeout;
+            self.health.destination_waits(text, tried_again);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::decisions::Decisions;
 use crate::deliver::{Admission, Breaker};
 use crate::health::Health;
 use crate::sink::{ErrorClass, Idempotence};
+use crate::store::asks_again;
 use cloudsync_dedupe::{Claim, DedupeStore, Lease, OnUnavailable, StoreError, Subject, Token};
 use parking_lot::Mutex;
 use std::future::Future;
@@ -250,31 +251,38 @@ impl Claims {
                 "the dedupe store has forgotten what it was told; nothing is claimed until all \
                  earlier leases have ended"
             );
-            let why = format!("one lease ({lease:?}) to pass, since the dedupe store forgot");
-            self.health.store_until(why, now + lease);
+            self.waits_for_leases(now + lease);
         }
         let waits = memory.wait_until.is_some_and(|until| now < until);
         let over = !waits && memory.wait_until.take().is_some();
         // A store that is away is said to be so, or to be back, where it is noticed.
         if over && self.breaker.lock().is_closed() {
-            self.health.store(None);
+            self.health.store_goes_on();
         }
         waits
     }
 
-    fn is_away(&self, error: &str) {
-        tracing::warn!(destination = self.health.name(), %error, "the dedupe store is away");
+    fn waits_for_leases(&self, until: Instant) {
+        let why = "one lease to pass, since the dedupe store forgot".to_owned();
+        self.health.store_waits(why, until);
+    }
+
+    /// A call has failed; `first`: and none did before it.
+    fn is_away(&self, error: &str, first: bool) {
+        if first {
+            tracing::warn!(destination = self.health.name(), %error, "the dedupe store is away");
+        }
         if self.rules.pauses {
-            self.health.store(Some(format!(
-                "the dedupe store, without which nothing is written here: {error}"
-            )));
+            let why = format!("the dedupe store, without which nothing is written here: {error}");
+            self.health.store_waits(why, asks_again(&*self.store));
         }
     }
 
     fn is_back(&self) {
         tracing::info!(destination = self.health.name(), "the dedupe store is back");
-        if self.memory.lock().wait_until.is_none() {
-            self.health.store(None);
+        match self.memory.lock().wait_until {
+            Some(until) => self.waits_for_leases(until),
+            None => self.health.store_goes_on(),
         }
     }
 
@@ -295,13 +303,12 @@ impl Claims {
             Err(_) => format!("no answer within {patience:?}"),
         };
         // One failure is enough: a call that hangs would hold every lane for its patience.
-        if self
+        let class = ErrorClass::Denied;
+        let first = self
             .breaker
             .lock()
-            .failed(ErrorClass::Denied, Instant::now(), rand::random())
-        {
-            self.is_away(&error);
-        }
+            .failed(class, Instant::now(), rand::random());
+        self.is_away(&error, first);
         Err(Away)
     }
 }

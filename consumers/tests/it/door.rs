@@ -17,6 +17,9 @@ use tokio::time::sleep;
 pub(crate) struct Door {
     pub(crate) store: MemoryStore,
     pub(crate) shut: AtomicBool,
+    /// What it answers when it is asked for its state; and how often it was asked.
+    pub(crate) unready: Mutex<Option<StoreError>>,
+    pub(crate) asked: AtomicU64,
     /// Claims are answered so many ms late.
     pub(crate) late: AtomicU64,
     pub(crate) renewals: AtomicU64,
@@ -40,6 +43,8 @@ impl Door {
         Arc::new(Self {
             store: MemoryStore::new("aws", limits),
             shut: AtomicBool::new(false),
+            unready: Mutex::default(),
+            asked: AtomicU64::new(0),
             late: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
             takeovers: AtomicU64::new(0),
@@ -91,8 +96,9 @@ impl DedupeStore for Door {
             self.refused_marks.fetch_add(1, Ordering::Relaxed);
         }
         Self::unless(&self.refuse_marks)?;
+        self.store.complete(subjects).await?;
         self.completed.lock().extend_from_slice(subjects);
-        self.store.complete(subjects).await
+        Ok(())
     }
 
     async fn release(&self, token: Token, subjects: &[Subject]) -> Result<(), StoreError> {
@@ -122,6 +128,11 @@ impl DedupeStore for Door {
         self.store.forget(subjects).await
     }
 
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.unready.lock().clone().map_or(Ok(()), Err)
+    }
+
     fn health(&self) -> Health {
         let mut health = Health::default();
         health.memory_losses = self.losses.load(Ordering::Relaxed);
@@ -129,6 +140,7 @@ impl DedupeStore for Door {
     }
 
     async fn stats(&self) -> Result<Stats, StoreError> {
+        self.ready().await?;
         self.store.stats().await
     }
 }

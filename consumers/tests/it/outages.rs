@@ -3,6 +3,7 @@
 use super::door::Door;
 use super::support::{Log, Sent, at, consume, consume_when, eventually, get, memory};
 use async_trait::async_trait;
+use cloudsync_consumers::RunError;
 use cloudsync_dedupe::{
     Claim, DedupeStore, Lookup, OnUnavailable, Stats, StoreError, Subject, Token,
 };
@@ -65,6 +66,13 @@ async fn a_chain_waits_for_the_store_if_it_shall() {
     let pause = OnUnavailable::Pause;
     let running = consume_when(&log.settings, settings.clone(), &store, lease, pause);
     running.waits_for("the dedupe store").await;
+    // That the store says it is there takes nothing back: its calls fail.
+    let asked = door.asked.load(Ordering::Relaxed);
+    let again = || {
+        assert!(!running.readiness.is_ready());
+        door.asked.load(Ordering::Relaxed) >= asked + 3
+    };
+    eventually(|| "to ask the store".to_owned(), again).await;
     // It leaves while it waits, and settles nothing.
     let counters = running.drain().await;
     assert_eq!(get(&counters.polled) + get(&counters.dedupe_bypassed), 0);
@@ -75,6 +83,54 @@ async fn a_chain_waits_for_the_store_if_it_shall() {
     running.is_ready().await;
     let counters = running.drain().await;
     assert_eq!(get(&counters.dedupe_bypassed), 0);
+    sent.is_delivered(&settings.url).await;
+}
+
+/// A store that is away at the start is waited for, though not for ever; one that says no has to be
+/// seen to by somebody; and with one that is laid out for others nothing is begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_the_store() {
+    let log = Log::start(1).await;
+    let mut sent = Sent::default();
+    log.fill(&mut sent, 0..100).await;
+    let temp = TempDir::new().unwrap();
+    let settings = at(temp.path());
+    let (name, why) = ("door".to_owned(), "not as it should be".to_owned());
+    let consume_with = |door: &Arc<Door>, answer: StoreError| {
+        *door.unready.lock() = Some(answer);
+        let store = Arc::clone(door) as Arc<dyn DedupeStore>;
+        log.consume(settings.clone(), &store)
+    };
+    let (store, reason) = (name.clone(), why.clone());
+    let door = Door::new(Duration::from_secs(30));
+    let unfit = StoreError::Unfit { store, reason };
+    let mut running = consume_with(&door, unfit.clone());
+    let ended = running.ended().await;
+    assert!(
+        matches!(&ended, Err(RunError::Dedupe { source, .. }) if *source == unfit),
+        "{ended:?}"
+    );
+    assert_eq!(get(&running.counters.polled), 0);
+
+    let (store, reason) = (name.clone(), why.clone());
+    let door = Door::new(Duration::from_secs(30));
+    let running = consume_with(&door, StoreError::Unavailable { store, reason });
+    let asked = || door.asked.load(Ordering::Relaxed) >= 3;
+    eventually(|| "to ask the store".to_owned(), asked).await;
+    assert_eq!(get(&running.counters.polled), 0);
+    *door.unready.lock() = None;
+    log.settled("aws-sync-group").await;
+    let counters = running.drain().await;
+    assert_eq!(get(&counters.dedupe_bypassed), 0);
+    sent.is_delivered(&settings.url).await;
+
+    let (store, reason) = (name, why.clone());
+    let door = Door::new(Duration::from_secs(30));
+    log.fill(&mut sent, 100..200).await;
+    let running = consume_with(&door, StoreError::Refused { store, reason });
+    log.settled("aws-sync-group").await;
+    running.waits_for(&why).await;
+    running.drain().await;
     sent.is_delivered(&settings.url).await;
 }
 

@@ -1,10 +1,10 @@
 //! The dedupe store: one trait with laws, and its stores.
 //!
 //! [`claim`] what is asked and answered, [`store`] the trait and its laws, [`settings`] which
-//! store is opened and with which limits, [`memory`] the store that lives in one process,
-//! [`embedded`] the same with a log on this machine's disk behind it; the module `redis` has the
-//! ones that replicas share. [`floor`] is
-//! what `cloudsync bench` holds them against.
+//! store is opened and with which limits, [`sizing`] what one would need, [`memory`] the store that
+//! lives in one process, [`embedded`] the same with a log on this machine's disk behind it; the
+//! module `redis` has the ones that replicas share. [`floor`] is what `cloudsync bench` holds them
+//! against.
 
 #![forbid(unsafe_code)]
 

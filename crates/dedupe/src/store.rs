@@ -111,14 +111,6 @@ pub trait DedupeStore: Debug + Send + Sync {
         Ok(())
     }
 
-    /// As [`Self::ready`], and leaves nothing there: for those who only look.
-    ///
-    /// # Errors
-    /// [`StoreError`]: what a call would say now.
-    async fn examine(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
     /// How long a caller waits for an answer: longer than the store itself takes for one, so that
     /// the store ends a call that hangs, and knows of it.
     fn patience(&self) -> Duration {

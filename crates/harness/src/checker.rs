@@ -5,6 +5,7 @@
 //! objects with its own few lines over zstd and JSON, so a fault in the program's reader cannot
 //! hide a fault of its writer.
 
+use crate::endpoint::Endpoint;
 use crate::journal::{Entry, Journal, Name};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
@@ -22,7 +23,7 @@ pub struct Verdict {
     pub lines: usize,
     /// Acknowledged names that are not there.
     pub lost: Vec<Name>,
-    /// Names that are there more than once, with every place in the log.
+    /// Names that are there more than once, with every place in the log, if it tells.
     pub doubled: Vec<(Name, Vec<Place>)>,
     /// Places in the log that were written more than once: never allowed.
     pub places_doubled: Vec<Place>,
@@ -144,17 +145,58 @@ pub fn check(directory: &Path, name: &str, journal: &Journal) -> anyhow::Result<
     verdict
         .broken_chains
         .extend(chains.values().flat_map(|chain| gaps(chain)));
-    for (wanted, entry) in journal.entries() {
-        let here = entry.destinations.is_empty() || entry.destinations.iter().any(|d| d == name);
-        if entry.acked > 0 && here && !found.contains_key(wanted) {
-            verdict.lost.push(wanted.clone());
-        }
-    }
+    verdict.lost = lost(journal, name, |wanted| found.contains_key(wanted));
     verdict.doubled = found
         .into_iter()
         .filter(|(_, places)| places.len() > 1)
         .collect();
     Ok(verdict)
+}
+
+/// Compares what `endpoint`, the destination `name`, has done under each request id with `journal`,
+/// in which no two records share one.
+pub fn check_endpoint(endpoint: &Endpoint, name: &str, journal: &Journal) -> Verdict {
+    let mut verdict = Verdict::default();
+    let (seen, mut found) = (endpoint.seen(), HashSet::new());
+    let names: HashMap<&str, (&Name, &Entry)> = journal
+        .entries()
+        .map(|(name, entry)| (name.id.as_str(), (name, entry)))
+        .collect();
+    for (id, seen) in seen.iter().filter(|(_, seen)| seen.effects > 0) {
+        verdict.lines += seen.effects as usize;
+        let Some((wanted, entry)) = names
+            .get(id.as_str())
+            .filter(|(_, entry)| is_for(entry, name))
+        else {
+            let (tenant, key) = (String::new(), seen.key.clone());
+            let id = id.clone();
+            verdict.phantoms.push(Name { tenant, key, id });
+            continue;
+        };
+        found.insert(*wanted);
+        let is_sent = |payload| entry.payloads.contains(&payload);
+        if !seen.payload.is_some_and(is_sent) || seen.key != wanted.key {
+            verdict.altered.push((*wanted).clone());
+        }
+        if seen.effects > 1 {
+            verdict.doubled.push(((*wanted).clone(), Vec::new()));
+        }
+    }
+    verdict.lost = lost(journal, name, |wanted| found.contains(wanted));
+    verdict
+}
+
+/// Whether the destination `name` shall have it.
+fn is_for(entry: &Entry, name: &str) -> bool {
+    entry.destinations.is_empty() || entry.destinations.iter().any(|it| it == name)
+}
+
+/// What was acknowledged and shall be at the destination `name`, and is not found.
+fn lost(journal: &Journal, name: &str, is_found: impl Fn(&Name) -> bool) -> Vec<Name> {
+    let wanted = journal
+        .entries()
+        .filter(|(wanted, entry)| entry.acked > 0 && is_for(entry, name) && !is_found(wanted));
+    wanted.map(|(wanted, _)| wanted.clone()).collect()
 }
 
 /// What has been read of a destination so far.
@@ -207,10 +249,7 @@ impl Reading<'_> {
     fn note(&mut self, line: OwnedLine, place: Place) {
         let verdict = &mut self.verdict;
         verdict.lines += 1;
-        let addressed = |entry: &Entry| {
-            entry.destinations.is_empty()
-                || entry.destinations.iter().any(|d| d == self.destination)
-        };
+        let addressed = |entry: &Entry| is_for(entry, self.destination);
         match self.journal.get(&line.name) {
             Some(entry) if !entry.payloads.contains(&xxh3_128(&line.payload)) => {
                 verdict.altered.push(line.name.clone());

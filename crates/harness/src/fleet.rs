@@ -18,7 +18,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-pub use crate::side::{ASSIGNED, Kind, PARTITIONS, Side};
+pub use crate::side::{ASSIGNED, Kind, PARTITIONS, PLAIN, Side};
 
 /// The destinations of every kind.
 pub const DESTINATIONS: [&str; 2] = ["aws", "azure"];
@@ -72,7 +72,7 @@ impl Fleet {
         let mut sides = Vec::new();
         for kind in kinds {
             for destination in destinations {
-                let mut side = Side::new(data, &kafka, kind, destination, url.as_deref());
+                let mut side = Side::new(data, &kafka, kind, destination, url.as_deref()).await?;
                 for _ in 0..kind.replicas {
                     side.add_replica()?;
                 }

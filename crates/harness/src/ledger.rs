@@ -4,7 +4,7 @@
 //! In: a fleet at rest and everything that clients said. Out: a [`Count`]; the difference of two
 //! is what lies between them, and [`Count::balance`] says where its sums do not hold.
 
-use crate::checker::{Verdict, check};
+use crate::checker::Verdict;
 use crate::client::Sent;
 use crate::fleet::Fleet;
 use crate::journal::Journal;
@@ -47,7 +47,7 @@ pub struct Count {
 pub struct Row {
     /// Whose.
     pub side: String,
-    /// Objects or lines read there.
+    /// Objects or lines read there; effects of an endpoint.
     pub delivered: u64,
     /// Records that its replicas count as duplicates.
     pub duplicates: u64,
@@ -55,7 +55,7 @@ pub struct Row {
     pub redelivered: u64,
     /// Records not looked up, and ids never marked.
     pub bypassed: u64,
-    /// What the checker says of the whole directory.
+    /// What the checker says of the whole destination.
     pub verdict: Verdict,
 }
 
@@ -80,7 +80,7 @@ impl Count {
         let entries = || told.journal.entries().map(|(_, entry)| entry);
         let mut sides = Vec::new();
         for side in &fleet.sides {
-            let verdict = check(&side.directory, side.destination, &told.journal)?;
+            let verdict = side.check(&told.journal)?;
             let numbers = side.numbers().await?;
             sides.push(Row {
                 side: side.name(),

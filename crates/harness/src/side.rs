@@ -1,5 +1,8 @@
 //! The replicas of one destination that are set up alike: started, ended, and what they say.
 
+use crate::checker::{Verdict, check, check_endpoint};
+use crate::endpoint::{Behaviour, Endpoint};
+use crate::journal::Journal;
 use crate::metrics::Numbers;
 use crate::ports;
 use crate::program::Program;
@@ -9,6 +12,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// In place of a mode: posts to an HTTP endpoint, which has an effect for each post.
+pub const PLAIN: &str = "plain";
 /// What a replica logs when it has got partitions.
 pub const ASSIGNED: &str = "partitions assigned";
 /// Begins the line of statistics that a replica logs once in a while.
@@ -25,7 +30,7 @@ pub const PARTITIONS: usize = 12;
 pub struct Kind {
     /// Its name: a folder, part of groups, and the namespace in the dedupe store.
     pub name: String,
-    /// `destinations.*.mode`.
+    /// `destinations.*.mode`; [`PLAIN`]: an HTTP endpoint that recognises no duplicate.
     pub mode: &'static str,
     /// `dedupe.layout` in the shared Redis; `None`: each replica remembers for itself.
     pub layout: Option<&'static str>,
@@ -42,8 +47,10 @@ pub struct Side {
     pub kind: Kind,
     /// The destination.
     pub destination: &'static str,
-    /// Where it lies.
+    /// Where it lies, and its logs beside it.
     pub directory: PathBuf,
+    /// Where it lies instead, if it is [`PLAIN`].
+    pub endpoint: Option<Endpoint>,
     /// The consumer group.
     pub group: String,
     /// Its replicas, running or not.
@@ -69,6 +76,12 @@ impl Kind {
         }
     }
 
+    /// Whether a record is written under a lease.
+    #[must_use]
+    pub fn is_leased(&self) -> bool {
+        self.mode != "batch"
+    }
+
     /// The same with so many replicas.
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
@@ -88,22 +101,38 @@ impl Kind {
 // === impl Side ===
 
 impl Side {
-    pub(crate) fn new(
+    pub(crate) async fn new(
         data: &Path,
         kafka: &str,
         kind: &Kind,
         of: &'static str,
         redis: Option<&str>,
-    ) -> Self {
-        Self {
+    ) -> anyhow::Result<Self> {
+        let endpoint = match kind.mode {
+            PLAIN => Some(Endpoint::start(Behaviour::default()).await?),
+            _ => None,
+        };
+        Ok(Self {
             kind: kind.clone(),
             destination: of,
             directory: data.join(&kind.name).join(of),
+            endpoint,
             group: format!("{}-{of}", kind.name),
             replicas: Vec::new(),
             past: Numbers::default(),
             kafka: kafka.to_owned(),
             redis: redis.map(ToOwned::to_owned),
+        })
+    }
+
+    /// Holds what lies there against `journal`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn check(&self, journal: &Journal) -> anyhow::Result<Verdict> {
+        match &self.endpoint {
+            Some(endpoint) => Ok(check_endpoint(endpoint, self.destination, journal)),
+            None => check(&self.directory, self.destination, journal),
         }
     }
 
@@ -136,9 +165,19 @@ impl Side {
                 self.destination.to_uppercase()
             )
         };
-        replica.set(&of("URL"), &format!("file://{}", self.directory.display()));
+        match &self.endpoint {
+            Some(endpoint) => {
+                replica.set(&of("URL"), &endpoint.url());
+                replica.set(&of("ALLOW_PRIVATE"), "true");
+                // What the journal knows.
+                replica.set(&of("IDEMPOTENCY_KEY"), "request_id");
+            }
+            None => {
+                replica.set(&of("URL"), &format!("file://{}", self.directory.display()));
+                replica.set(&of("MODE"), self.kind.mode);
+            }
+        }
         replica.set(&of("GROUP"), &self.group);
-        replica.set(&of("MODE"), self.kind.mode);
         replica.set("CLOUDSYNC_DEDUPE__NAMESPACE", &self.kind.name);
         replica.set("CLOUDSYNC_DEDUPE__STATS_INTERVAL", "1s");
         match (self.kind.layout, &self.redis) {

@@ -17,14 +17,17 @@
 //! | other 4xx | rejected |
 
 use crate::sink::{ErrorClass, Idempotence};
+use cloudsync_runtime::redact::HIDDEN;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout_at};
 
-/// So much of a body is kept for a message, in bytes.
-const KEPT: usize = 200;
+/// So much of a body is kept, in bytes: a secret is hidden whole, before a message is cut.
+const KEPT: usize = 4 * 1024;
+/// So much of it stands in a message, in characters.
+const SHOWN: usize = 200;
 /// So much of it is read, so that its connection can be used again.
 const READ: usize = 64 * 1024;
 /// Wait after a 429 that does not say how long.
@@ -125,7 +128,7 @@ impl Said {
         if self.status.is_redirection() {
             let to = self.location.as_deref().map(super::endpoint::shown);
             let to = to.map_or_else(String::new, |to| {
-                format!(" to {}", beginning(to.as_bytes()))
+                format!(" to {}", beginning(to.as_bytes(), secrets))
             });
             text.push_str(&format!(
                 ", a redirect{to}; none is followed: set the URL to the place that is meant"
@@ -136,25 +139,24 @@ impl Said {
                 ", which is about the URL and so about every record: is it the right one?",
             );
         }
-        let body = beginning(&self.body);
+        let body = beginning(&self.body, secrets);
         if !body.is_empty() {
             text.push_str(&format!(": {body}"));
-        }
-        for secret in secrets {
-            text = text.replace(secret.as_str(), cloudsync_runtime::redact::HIDDEN);
         }
         text
     }
 }
 
-/// What of `bytes` can stand in a line.
-fn beginning(bytes: &[u8]) -> String {
-    let bytes = &bytes[..bytes.len().min(KEPT)];
-    let text = String::from_utf8_lossy(bytes);
+/// What of `bytes` can stand in a line, without any of `secrets`.
+fn beginning(bytes: &[u8], secrets: &[String]) -> String {
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    for secret in secrets {
+        text = text.replace(secret.as_str(), HIDDEN);
+    }
     let plain = text
         .chars()
         .map(|it| if it.is_control() { ' ' } else { it });
-    plain.collect::<String>().trim().to_owned()
+    plain.take(SHOWN).collect::<String>().trim().to_owned()
 }
 
 #[cfg(test)]
@@ -253,6 +255,10 @@ mod tests {
         );
         assert!(!text.contains('\n') && !text.contains("hush"), "{text}");
         assert!(text.len() < 300, "{text}");
+        // One that begins where a message ends is hidden all the same.
+        let body = format!("{}0123456789", "x".repeat(SHOWN - 4));
+        let text = said(400, &[], body.as_bytes()).text(&["0123456789".to_owned()]);
+        assert!(!text.contains("0123"), "{text}");
         let to = [(header::LOCATION, "https://u:hush@h/y?token=hush")];
         let text = said(308, &to, b"").text(&[]);
         assert!(

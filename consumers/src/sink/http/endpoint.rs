@@ -10,6 +10,9 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Uri};
 use std::fmt;
 
+/// A shorter value of a query is none: hiding it would leave little of any message.
+const SHORTEST_SECRET: usize = 6;
+
 /// What a URL says.
 #[derive(Clone)]
 pub(super) struct Endpoint {
@@ -110,6 +113,8 @@ impl Endpoint {
         }
         let authorization = user.map(basic).transpose().map_err(refused)?;
         let (authorization, secrets) = authorization.unzip();
+        let mut secrets: Vec<String> = secrets.unwrap_or_default();
+        secrets.extend(of_query(uri.query().unwrap_or_default()));
         let host = host.to_owned();
         let mut parts = uri.into_parts();
         parts.authority = Some(place);
@@ -123,7 +128,7 @@ impl Endpoint {
             tls,
             authorization,
             shown: redact::url(url),
-            secrets: secrets.unwrap_or_default(),
+            secrets,
         })
     }
 
@@ -155,6 +160,19 @@ fn basic(user: &str) -> Result<(HeaderValue, Vec<String>), &'static str> {
     let secrets = [encoded, String::from_utf8_lossy(&secret).into_owned()];
     let secrets = secrets.into_iter().filter(|secret| !secret.is_empty());
     Ok((value, secrets.collect()))
+}
+
+/// What of a query may be secret, as it stands there and as it is meant.
+fn of_query(query: &str) -> impl Iterator<Item = String> {
+    let values = query
+        .split('&')
+        .filter_map(|pair| Some(pair.split_once('=')?.1));
+    let both = values.flat_map(|value| {
+        let meant = percent_decoded(value).map(|it| String::from_utf8_lossy(&it).into_owned());
+        [Some(value.to_owned()), meant]
+    });
+    both.flatten()
+        .filter(|value| value.len() >= SHORTEST_SECRET)
 }
 
 fn percent_decoded(text: &str) -> Option<Vec<u8>> {

@@ -176,13 +176,16 @@ async fn an_answer_whose_body_never_ends_is_an_answer() {
 
 #[tokio::test]
 async fn what_an_answer_repeats_of_the_password_is_hidden() {
-    let echo =
-        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 30\r\n\r\nhush Basic bWU6aHVzaA== is bad";
+    let echo = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 44\r\n\r\n\
+                 hush Basic bWU6aHVzaA== is bad, to-ken/1 too";
     let server = Canned::start(echo, false).await;
-    let sink = sink(format!("http://me:hush@{}/", server.address));
+    let sink = sink(format!(
+        "http://me:hush@{}/?n=1&t=to-ken%2F1",
+        server.address
+    ));
     let error = post(&sink, LIMIT).await.unwrap_err();
     assert_eq!(error.class, ErrorClass::Rejected);
     let text = error.chain();
-    assert!(text.contains("*** Basic *** is bad"), "{text}");
+    assert!(text.contains("*** Basic *** is bad, *** too"), "{text}");
     assert!(!text.contains("hush") && !text.contains("bWU6"), "{text}");
 }

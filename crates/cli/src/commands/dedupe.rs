@@ -15,6 +15,7 @@ use crate::say;
 use crate::settings::Settings;
 use anyhow::{Context, anyhow};
 use cloudsync::identity::{Fingerprint, Id16};
+use cloudsync_dedupe::settings::Layout;
 use cloudsync_dedupe::{
     DedupeStore, LogPosition, Lookup, OpenError, StoreError, Subject, shard_of, sizing,
 };
@@ -108,13 +109,16 @@ async fn stats(args: &DedupeStatsArgs, settings: &Settings) -> Result<(), Failur
     );
     for (name, store) in stores(settings, &args.destination).await? {
         let found = asked(&name, &store, store.stats()).await?;
-        let counted = found.entries > 0 || settings.dedupe.layout == Default::default();
+        let shared = settings.dedupe.url.starts_with("redis");
+        let counted = !(shared && settings.dedupe.layout == Layout::Keys);
+        // The store is opened to be looked at, and so with another window than it is run with.
+        let window = settings.dedupe.window.as_secs();
         let effective = found.effective_window.map(|it| it.as_secs());
         all.push(json!({
             "destination": name,
             "entries": counted.then_some(found.entries),
             "bytes": counted.then_some(found.bytes),
-            "window_seconds": found.window.as_secs(),
+            "window_seconds": window,
             "effective_window_seconds": effective,
         }));
         let (ids, memory) = match counted {
@@ -122,7 +126,7 @@ async fn stats(args: &DedupeStatsArgs, settings: &Settings) -> Result<(), Failur
             // Only a walk through all keys would tell.
             false => ("not counted".to_owned(), "–".to_owned()),
         };
-        let window = format!("{} s", found.window.as_secs());
+        let window = format!("{window} s");
         let effective = effective.map_or_else(|| "–".to_owned(), |seconds| format!("{seconds} s"));
         row(&mut table, [&name, &ids, &memory, &window, &effective]);
     }

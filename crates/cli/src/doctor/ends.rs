@@ -74,11 +74,11 @@ async fn dedupe(settings: &Settings) -> Finding {
     }
     if settings.dedupe.url.starts_with("redis") {
         // Whichever destination asks, it is one server and one namespace.
-        let store = match cloudsync_dedupe::open(&settings.dedupe, "doctor") {
+        let store = match cloudsync_dedupe::settings::look_at(&settings.dedupe, "doctor") {
             Ok(store) => store,
             Err(error) => return Finding::fail("dedupe", error),
         };
-        if let Err(error) = store.examine().await {
+        if let Err(error) = store.ready().await {
             return Finding::fail("dedupe", error);
         }
     }

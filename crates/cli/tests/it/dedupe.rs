@@ -55,6 +55,7 @@ fn an_id_is_shown_and_forgotten_once_nobody_else_has_the_store() {
     let stats = json(&dedupe(&data, &["stats", "--output", "json"]));
     assert_eq!(stats["stores"][1]["destination"], "azure");
     assert_eq!(stats["stores"][1]["entries"], 1);
+    assert_eq!(stats["stores"][1]["window_seconds"], 3_600);
     let show = |id: &str, key: &str| dedupe(&data, &["show", id, "--key", key, "--output", "json"]);
     assert_eq!(states(&show("order 1", "kim")), ["done", "done"]);
     assert_eq!(

@@ -2,7 +2,7 @@
 //!
 //! In: what stands under the markers. Out: how often they were found gone. Promises: when all
 //! memory of a server is lost (a restart without its data, a wipe, a fail-over to an empty
-//! replica), every process that uses the store finds out within [`INTERVAL`] of its next call,
+//! replica), every process that uses the store finds out within a second of its next call,
 //! also when another one has set the markers again.
 //!
 //! A marker is a random text, set where there is none. Whoever finds none sets its own; whoever
@@ -13,11 +13,10 @@ use super::names::Names;
 use parking_lot::Mutex;
 use redis::{Cmd, Value};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often markers are looked at, while calls are made.
-const INTERVAL: Duration = Duration::from_secs(1);
+const INTERVAL_MS: u64 = 1_000;
 /// Markers of a store. More shards than this share the servers of the first ones.
 const MARKERS: u32 = 64;
 
@@ -51,12 +50,19 @@ impl Amnesia {
 
     /// Whether it is time to look: `true` to one caller, until the next time.
     pub(super) fn is_due(&self) -> bool {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let next = self.next.load(Ordering::Relaxed);
-        let interval = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
-        let order = Ordering::Relaxed;
-        let then = now.saturating_add(interval);
+        let (now, next) = (self.now(), self.next.load(Ordering::Relaxed));
+        let (then, order) = (now.saturating_add(INTERVAL_MS), Ordering::Relaxed);
         now >= next && self.next.compare_exchange(next, then, order, order).is_ok()
+    }
+
+    /// Somebody looks now, due or not.
+    pub(super) fn looks_now(&self) {
+        let then = self.now().saturating_add(INTERVAL_MS);
+        self.next.store(then, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn look(names: &Names) -> Look {

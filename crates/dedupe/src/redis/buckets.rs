@@ -357,10 +357,6 @@ impl DedupeStore for Buckets {
         self.held.health()
     }
 
-    async fn examine(&self) -> Result<(), StoreError> {
-        self.held.examine().await
-    }
-
     fn patience(&self) -> Duration {
         self.held.patience()
     }

@@ -3,8 +3,8 @@
 //! In: commands. Out: answers, or an error of the store. Promises: a store whose Redis is away
 //! opens all the same and goes on by itself once Redis is there; a connection that ended is made
 //! anew and the call repeated once (every call of a store may be repeated); nobody waits longer
-//! than [`Held::patience`], which the time-outs of the settings decide; a namespace that is laid out otherwise, or
-//! a server that would evict, is refused before anything is written.
+//! than [`Held::patience`], which the time-outs of the settings decide; a namespace that is laid out
+//! otherwise, or a server that would evict, is refused before anything is written.
 
 use super::amnesia::Amnesia;
 use super::clock::Clocks;
@@ -192,30 +192,17 @@ impl Held {
         fault.into_error(&self.store)
     }
 
-    /// As [`DedupeStore::ready`](crate::DedupeStore::ready).
+    /// As [`DedupeStore::ready`](crate::DedupeStore::ready). Looks at the markers now, which takes
+    /// a write where somebody does more than look: a server that reads and cannot write is no store.
     pub(super) async fn ready(&self) -> Result<(), StoreError> {
-        self.probe().await
-    }
-
-    /// Looks at the markers now, which takes a write: a server that reads and cannot write is no
-    /// store.
-    pub(super) async fn probe(&self) -> Result<(), StoreError> {
         self.in_time(async {
-            let connected = self.connected().await?;
-            let looked = self.look(&connected.link).await;
-            looked
-                .map(drop)
-                .map_err(|fault| self.heard(&connected, fault))
-        })
-        .await
-    }
-
-    /// As [`DedupeStore::examine`](crate::DedupeStore::examine).
-    pub(super) async fn examine(&self) -> Result<(), StoreError> {
-        self.in_time(async {
-            let Dialled { link, .. } = self.dialer.dial().await?;
-            self.look_over(&link).await?;
-            self.read_meta(&link).await.map(drop)
+            let Some(held) = self.current.read().clone() else {
+                // Whoever connects looks as well.
+                return self.connected().await.map(drop);
+            };
+            self.amnesia.looks_now();
+            let looked = self.look(&held.link).await;
+            looked.map(drop).map_err(|fault| self.heard(&held, fault))
         })
         .await
     }

@@ -270,10 +270,6 @@ impl DedupeStore for Keys {
         self.held.health()
     }
 
-    async fn examine(&self) -> Result<(), StoreError> {
-        self.held.examine().await
-    }
-
     fn patience(&self) -> Duration {
         self.held.patience()
     }

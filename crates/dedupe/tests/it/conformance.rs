@@ -103,7 +103,7 @@ fn other_content(subject: Subject) -> Subject {
     }
 }
 
-fn done(subject: Subject) -> Lookup {
+pub(crate) fn done(subject: Subject) -> Lookup {
     Lookup::Done {
         position: subject.position,
     }

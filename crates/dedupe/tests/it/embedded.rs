@@ -1,9 +1,10 @@
 //! The embedded store: the laws, and what outlives a process.
 
 use crate::child::{self, BATCH, Process, batch};
-use crate::conformance::{World, conformance, subject};
+use crate::conformance::{World, conformance, done, subject};
 use async_trait::async_trait;
 use cloudsync_dedupe::memory::MemoryLimits;
+use cloudsync_dedupe::settings::look_at;
 use cloudsync_dedupe::{
     Claim, DedupeSettings, DedupeStore, EmbeddedStore, Lookup, OpenError, Subject, Token, open,
 };
@@ -158,6 +159,38 @@ async fn a_clock_that_stepped_back_forgets_nothing_early_and_keeps_nothing_for_e
     let store = open_at(directory.path(), noon + 3 * HOUR);
     assert_eq!(known(&store, &[subject(2)]).await, [false]);
     assert_eq!(files(directory.path()), Vec::<PathBuf>::new());
+}
+
+/// Whoever looks may have other settings than the consumer whose store it is.
+#[tokio::test]
+async fn looking_drops_nothing_and_makes_nothing() {
+    let world = OnDisk::new();
+    let narrow = DedupeSettings {
+        max_entries: 64,
+        window: Duration::from_secs(1),
+        lease: Duration::from_secs(1),
+        ..world.settings()
+    };
+    let none = look_at(&narrow, "aws").unwrap_err();
+    assert!(matches!(none, OpenError::Files { .. }), "{none}");
+    assert_eq!(fs::read_dir(world.directory.path()).unwrap().count(), 0);
+    let all: Vec<Subject> = (0..5_000).map(subject).collect();
+    let two_hours_ago = SystemTime::now() - 2 * HOUR;
+    let long = MemoryLimits {
+        window: 24 * HOUR,
+        ..limits()
+    };
+    let store =
+        EmbeddedStore::open_with_clock(world.directory.path(), "aws", long, move || two_hours_ago);
+    store.unwrap().complete(&all).await.unwrap();
+    let before = files(world.directory.path());
+    let store = look_at(&narrow, "aws").unwrap();
+    assert_eq!(store.stats().await.unwrap().entries, 5_000);
+    assert_eq!(store.lookup(&all[..1]).await.unwrap(), [done(all[0])]);
+    drop(store);
+    assert_eq!(files(world.directory.path()), before);
+    let store = EmbeddedStore::open(world.directory.path(), "aws", long).unwrap();
+    assert_eq!(known(&store, &all).await, vec![true; 5_000]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::servers::{Deployment, Server, Shape, at_hand};
 use super::settings;
 use crate::conformance::subject;
 use crate::model;
-use cloudsync_dedupe::settings::Layout;
+use cloudsync_dedupe::settings::{Layout, look_at};
 use cloudsync_dedupe::{Claim, DedupeSettings, Lookup, Subject, Token, open};
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
@@ -164,10 +164,10 @@ async fn a_namespace_keeps_the_layout_that_it_began_with() {
         ];
         for other in others {
             let store = open(&other, "aws").unwrap();
-            let examined = store.examine().await.unwrap_err();
+            let looked = look_at(&other, "aws").unwrap().ready().await.unwrap_err();
             let error = store.complete(&[subject(1)]).await.unwrap_err();
             assert!(!error.is_retryable(), "{error}");
-            assert_eq!(error, examined);
+            assert_eq!(error, looked);
             let text = error.to_string();
             assert!(
                 text.contains(&format!("{}:meta", first.namespace)),
@@ -186,10 +186,15 @@ async fn who_only_looks_leaves_nothing() {
     let server = Server::start("");
     for layout in LAYOUTS {
         let settings = settings(&format!("redis://127.0.0.1:{}", server.port), layout);
-        open(&settings, "aws").unwrap().examine().await.unwrap();
+        let store = look_at(&settings, "aws").unwrap();
+        store.ready().await.unwrap();
+        // The connection that is held looks again.
+        store.ready().await.unwrap();
+        store.stats().await.unwrap();
+        let known = store.lookup(&[subject(1)]).await.unwrap();
+        assert_eq!(known, [Lookup::Unknown]);
         assert_eq!(server.ask(&["DBSIZE"]), "int(0)");
     }
-    drop(server);
 }
 
 #[tokio::test]

@@ -39,7 +39,6 @@ fn user(settings: DedupeSettings, user: &str, password: &str) -> DedupeSettings 
 async fn every_call(store: &Arc<dyn DedupeStore>) -> Result<(), StoreError> {
     let (me, other) = (Token::of_instance("a"), Token::of_instance("a"));
     let subjects: Vec<Subject> = (0..8).map(subject).collect();
-    store.examine().await?;
     store.ready().await?;
     let _granted = store.claim(me, &subjects).await?;
     let _mine = store.claim(me, &subjects).await?;

@@ -1,12 +1,12 @@
 //! Replicas that die, stand still, come and go, while clients send everything twice.
 //!
-//! Nothing is lost, each record of the log is written once, and no id is there twice: Redis is
-//! well in all of these.
+//! Nothing is lost, and each record of the log is written once. Redis is well in all of these: no id
+//! is there twice, but where a replica says that it could not ask in time (`dedupe_bypassed`).
 
 use super::{World, kinds, until};
 use crate::support::{CATCH_UP, START, repetitions};
 use cloudsync_harness::client::send_order;
-use cloudsync_harness::fleet::{ASSIGNED, Fleet, Kind, Side};
+use cloudsync_harness::fleet::{ASSIGNED, Fleet, Kind, PLAIN, Side};
 use cloudsync_harness::program::Program;
 use cloudsync_harness::redis::Aof;
 use rand::Rng;
@@ -32,7 +32,7 @@ fn leased(lease: Duration, attempt: &str) -> Vec<Kind> {
     // With all repetitions both layouts; else the one whose ended leases can be seen, see `said`.
     let kinds = match repetitions() {
         10.. => kinds(),
-        _ => ["batch", "record"]
+        _ => ["batch", "record", PLAIN]
             .map(|mode| Kind::new(mode, Some("buckets")))
             .to_vec(),
     };
@@ -44,16 +44,12 @@ fn leased(lease: Duration, attempt: &str) -> Vec<Kind> {
     kinds.into_iter().map(with).collect()
 }
 
-fn records(side: &&mut Side) -> bool {
-    side.kind.mode == "record"
-}
-
-/// What each `record` side has said of `what`. In the layout `keys` an ended lease leaves nothing in
+/// What each side that writes under leases has said of `what`. In the layout `keys` an ended lease leaves nothing in
 /// Redis, so whoever takes it over meets nothing: those sides are left out.
 fn said(fleet: &Fleet, what: &str) -> Vec<u64> {
     let sides = fleet.sides.iter().filter(|side| {
         let seen = what != "taken_over" || side.kind.layout == Some("buckets");
-        side.kind.mode == "record" && seen
+        side.kind.is_leased() && seen
     });
     sides.map(|side| side.said(what)).collect()
 }
@@ -67,8 +63,8 @@ fn all_grew<T: PartialOrd>(before: &[T], now: &[T]) -> bool {
 }
 
 impl World {
-    /// Sends a burst, and does `fault` to the replica `victim` of every side: in `record` mode
-    /// while it writes.
+    /// Sends a burst, and does `fault` to the replica `victim` of every side: under leases while it
+    /// writes.
     async fn hit(
         &mut self,
         round: u32,
@@ -76,29 +72,47 @@ impl World {
         fault: impl Fn(&mut Program) -> anyhow::Result<()>,
     ) {
         let mut before = Vec::new();
-        for side in self
-            .fleet
-            .sides
-            .iter()
-            .filter(|it| it.kind.mode == "record")
-        {
+        for side in self.fleet.sides.iter().filter(|side| side.kind.is_leased()) {
             before.push(written(side, victim).await);
         }
         let load = self.load(&format!("burst{round}"), 0);
         let sending = send_order(load, (0..BURST).collect());
         #[expect(clippy::disallowed_methods, reason = "a test awaits its own task")]
         self.others.push(tokio::spawn(sending));
-        let sides = self.fleet.sides.iter_mut().filter(records);
-        for (side, before) in sides.zip(before) {
+        let (leased, others): (Vec<_>, Vec<_>) = self
+            .fleet
+            .sides
+            .iter_mut()
+            .partition(|side| side.kind.is_leased());
+        for (side, before) in leased.into_iter().zip(before) {
             let deadline = Instant::now() + CATCH_UP;
             while written(side, victim).await < before + 100 {
                 assert!(Instant::now() < deadline, "{}", side.tail());
             }
             fault(&mut side.replicas[victim]).unwrap();
         }
-        for side in self.fleet.sides.iter_mut().filter(|side| !records(side)) {
+        for side in others {
             fault(&mut side.replicas[victim]).unwrap();
         }
+    }
+
+    /// As [`World::hit`]; then waits until others have the victim's partitions and, once its leases
+    /// have ended, have taken them over. Out: when it was hit.
+    async fn hit_and_replaced(
+        &mut self,
+        round: u32,
+        victim: usize,
+        fault: impl Fn(&mut Program) -> anyhow::Result<()>,
+    ) -> Instant {
+        let taken_over = said(&self.fleet, "taken_over");
+        let moved = assignments(&self.fleet);
+        self.hit(round, victim, fault).await;
+        let since = Instant::now();
+        let have = |fleet: &Fleet| all_grew(&moved, &assignments(fleet));
+        until("others have its partitions", CATCH_UP, &self.fleet, have).await;
+        let have = |fleet: &Fleet| all_grew(&taken_over, &said(fleet, "taken_over"));
+        until("its leases are taken over", CATCH_UP, &self.fleet, have).await;
+        since
     }
 }
 
@@ -116,24 +130,7 @@ async fn a_replica_killed_again_and_again() {
     let rounds = repetitions().div_ceil(2).min(5);
     for round in 0..rounds {
         let victim = world.choices.random_range(0..3);
-        let taken_over = said(&world.fleet, "taken_over");
-        let moved = assignments(&world.fleet);
-        world.hit(round, victim, Program::kill).await;
-        until(
-            "others have its partitions",
-            CATCH_UP,
-            &world.fleet,
-            |fleet| all_grew(&moved, &assignments(fleet)),
-        )
-        .await;
-        // Its leases run on; others wait for each, then take it over.
-        until(
-            "its leases are taken over",
-            CATCH_UP,
-            &world.fleet,
-            |fleet| all_grew(&taken_over, &said(fleet, "taken_over")),
-        )
-        .await;
+        world.hit_and_replaced(round, victim, Program::kill).await;
         for side in &mut world.fleet.sides {
             side.replicas[victim].start().unwrap();
             side.ready().await.unwrap();
@@ -144,7 +141,7 @@ async fn a_replica_killed_again_and_again() {
     println!("killed {rounds} times: busy {busy:?} taken over {taken_over:?}");
     assert!(busy.iter().all(|busy| *busy > 0), "{busy:?}");
     assert!(taken_over.iter().all(|taken| *taken > 0), "{taken_over:?}");
-    world.holds(&count, None);
+    world.holds(&count, None, rounds);
 }
 
 /// It stands still for more than two leases, until others have taken over what it held; then it
@@ -158,25 +155,8 @@ async fn a_replica_that_stands_still_for_two_leases() {
     let rounds = repetitions().div_ceil(3).min(5);
     for round in 0..rounds {
         let victim = world.choices.random_range(0..3);
-        let taken_over = said(&world.fleet, "taken_over");
-        let moved = assignments(&world.fleet);
-        let hit = |replica: &mut Program| replica.stand_still();
-        world.hit(round, victim, hit).await;
-        let since = Instant::now();
-        until(
-            "others have its partitions",
-            CATCH_UP,
-            &world.fleet,
-            |fleet| all_grew(&moved, &assignments(fleet)),
-        )
-        .await;
-        until(
-            "its leases are taken over",
-            CATCH_UP,
-            &world.fleet,
-            |fleet| all_grew(&taken_over, &said(fleet, "taken_over")),
-        )
-        .await;
+        let stand_still = |replica: &mut Program| replica.stand_still();
+        let since = world.hit_and_replaced(round, victim, stand_still).await;
         // Two leases are what this is about.
         tokio::time::sleep_until(since + 2 * SHORT).await;
         for side in &mut world.fleet.sides {
@@ -191,7 +171,7 @@ async fn a_replica_that_stands_still_for_two_leases() {
     let (busy, taken_over) = (said(&world.fleet, "busy"), said(&world.fleet, "taken_over"));
     println!("stood still {rounds} times: busy {busy:?} taken over {taken_over:?}");
     assert!(taken_over.iter().all(|taken| *taken > 0), "{taken_over:?}");
-    world.holds(&count, None);
+    world.holds(&count, None, rounds);
 }
 
 /// Replicas come and go, each on its own, with up to half a second between two changes; one of
@@ -244,5 +224,5 @@ async fn a_storm_of_rebalances() {
         moved(&world.fleet)
     );
     let count = world.finish(stream).await;
-    world.holds(&count, None);
+    world.holds(&count, None, 0);
 }

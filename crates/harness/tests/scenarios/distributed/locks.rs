@@ -89,7 +89,7 @@ async fn whoever_looks_sees_what_is_locked_and_what_is_done() {
     replica.set("CLOUDSYNC_KILL_AT", "");
     replica.start().unwrap();
     let count = world.count().await;
-    world.holds(&count, None);
+    world.holds(&count, None, 1);
     let in_the_end = shown(&world).await;
     assert_eq!(
         (in_the_end.done, in_the_end.locked.len()),
