@@ -11,7 +11,9 @@ pub use dedupe::{DedupeArgs, DedupeCommand, DedupeIdArgs, DedupePlanArgs, Dedupe
 pub use doctor::DoctorArgs;
 pub use send::SendArgs;
 
-pub use bench::{BenchArgs, BenchDedupe, BenchDestinations, BenchKind, BenchRoleArgs};
+pub use bench::{
+    BenchArgs, BenchDedupe, BenchDedupeArgs, BenchDestinations, BenchKind, BenchPart, BenchRoleArgs,
+};
 
 use crate::input::pointer::Pointer;
 use clap::{Args, Parser, Subcommand, ValueEnum};

@@ -3,7 +3,8 @@
 //! [`claim`] what is asked and answered, [`store`] the trait and its laws, [`settings`] which
 //! store is opened and with which limits, [`sizing`] what one would need, [`memory`] the store that
 //! lives in one process, [`embedded`] the same with a log on this machine's disk behind it; the
-//! module `redis` has the ones that replicas share.
+//! module `redis` has the ones that replicas share. [`floor`] is what `cloudsync bench` holds them
+//! against.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +24,9 @@ mod tables;
 pub mod embedded;
 pub mod memory;
 mod redis;
+
+// 4. what they are held against
+pub mod floor;
 
 pub use claim::{Claim, Lease, LogPosition, Lookup, Subject, Token, shard_of};
 pub use embedded::EmbeddedStore;

@@ -7,7 +7,8 @@
 //!
 //! [`url`] where Redis is, [`dial`] how a connection comes about, [`link`] what is sent on it,
 //! [`held`] how it is kept; [`names`] and [`plan`] what lies where; [`buckets`] and [`keys`] the
-//! two layouts. `docs/dedupe-redis.md` has the rights that a user of Redis needs.
+//! two layouts; [`raw`] what they are held against. `docs/dedupe-redis.md` has the rights that a
+//! user of Redis needs.
 
 use crate::settings::{DedupeSettings, Layout, OpenError};
 use crate::store::DedupeStore;
@@ -45,7 +46,12 @@ mod counts;
 mod keys;
 mod repeats;
 
+// 5. what they are held against
+mod raw;
+
 pub(crate) use names::is_namespace;
+pub(crate) use raw::Pipelines;
+pub use raw::RawRedis;
 pub(crate) use url::is_redis;
 
 /// Opens the store of `destination`. It connects with its first call.
@@ -53,7 +59,8 @@ pub(crate) fn open(
     settings: &DedupeSettings,
     destination: &str,
 ) -> Result<Arc<dyn DedupeStore>, OpenError> {
-    connected_later(settings, destination, false)
+    let held = connected_later(settings, destination, false)?;
+    Ok(laid_out(held, settings))
 }
 
 /// As [`open`], for somebody who looks: lays out nothing.
@@ -61,14 +68,22 @@ pub(crate) fn look_at(
     settings: &DedupeSettings,
     destination: &str,
 ) -> Result<Arc<dyn DedupeStore>, OpenError> {
-    connected_later(settings, destination, true)
+    let held = connected_later(settings, destination, true)?;
+    Ok(laid_out(held, settings))
+}
+
+fn laid_out(held: Held, settings: &DedupeSettings) -> Arc<dyn DedupeStore> {
+    match settings.layout {
+        Layout::Buckets => Arc::new(Buckets::new(held, settings)),
+        Layout::Keys => Arc::new(Keys::new(held, settings)),
+    }
 }
 
 fn connected_later(
     settings: &DedupeSettings,
     destination: &str,
     looks: bool,
-) -> Result<Arc<dyn DedupeStore>, OpenError> {
+) -> Result<Held, OpenError> {
     let wrong = |reason| OpenError::Url { reason };
     let mut target = Target::parse(&settings.url).map_err(wrong)?;
     if destination.contains(['{', '}']) || destination.contains(char::is_whitespace) {
@@ -82,16 +97,12 @@ fn connected_later(
     if settings.redis_password.is_some() {
         target.password.clone_from(&settings.redis_password);
     }
-    let held = Held::new(
+    Ok(Held::new(
         format!("{target} of {destination}"),
         Dialer::new(target, settings)?,
         Names::new(&settings.namespace, destination, settings.shards),
         Meta::of(settings),
         settings.redis_maxmemory_policy.clone(),
         looks,
-    );
-    Ok(match settings.layout {
-        Layout::Buckets => Arc::new(Buckets::new(held, settings)),
-        Layout::Keys => Arc::new(Keys::new(held, settings)),
-    })
+    ))
 }

@@ -1,12 +1,20 @@
 //! What can be typed behind `cloudsync bench`.
 
-use super::{Output, share};
-use clap::{Args, ValueEnum, value_parser};
+use super::{Output, examples, share};
+use clap::{Args, Subcommand, ValueEnum, value_parser};
+use cloudsync_dedupe::settings::Layout;
 use std::path::PathBuf;
+
+/// Most ids that memory is measured with.
+const MOST_IDS: u64 = 100_000_000;
 
 /// `cloudsync bench`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct BenchArgs {
+    /// What is measured without records.
+    #[command(subcommand)]
+    pub part: Option<BenchPart>,
     /// What is measured.
     #[arg(value_enum, default_value_t = BenchKind::Pipeline)]
     pub kind: BenchKind,
@@ -48,6 +56,47 @@ pub struct BenchArgs {
     /// Test hook: one acknowledged record is left out of what arrived, so that the bench fails.
     #[arg(long, hide = true)]
     pub lose_one: bool,
+}
+
+/// What is measured without records.
+#[derive(Debug, Subcommand)]
+pub enum BenchPart {
+    /// The dedupe stores, called as consumers call them: what an id costs, and its memory.
+    #[command(after_help = examples::BENCH_DEDUPE)]
+    Dedupe(BenchDedupeArgs),
+}
+
+/// `cloudsync bench dedupe`.
+#[derive(Debug, Args)]
+pub struct BenchDedupeArgs {
+    /// Stores [default: all of them; without a Redis those that need none].
+    #[arg(long, value_name = "STORE,…", value_enum, value_delimiter = ',')]
+    pub stores: Vec<BenchDedupe>,
+    /// Ids of a call.
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        default_values_t = [1, 16, 128, 512],
+        value_parser = value_parser!(u32).range(1..=4_096),
+    )]
+    pub batch: Vec<u32>,
+    /// Seconds of load in all, which stores and floors share; making and tidying come on top.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = value_parser!(u32).range(1..=3_600))]
+    pub seconds: u32,
+    /// How often each store and its floor take their turns; figures are medians.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    pub rounds: u32,
+    /// Ids that memory is measured with.
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1m", value_parser = count)]
+    pub ids: Vec<u64>,
+    /// A Redis to measure, one server, which keeps nothing of it [default: one of the bench's own;
+    /// redis-server on PATH]. For a password set CLOUDSYNC_DEDUPE__REDIS_PASSWORD.
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// How the figures are printed.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// What is measured.
@@ -109,4 +158,43 @@ impl BenchKind {
             Self::Consumer => "consumer",
         }
     }
+}
+
+// === impl BenchDedupe ===
+
+impl BenchDedupe {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Embedded => "embedded",
+            Self::Buckets => "buckets",
+            Self::Keys => "keys",
+        }
+    }
+
+    /// The layout of a Redis, where it is one.
+    #[must_use]
+    pub fn layout(self) -> Option<Layout> {
+        match self {
+            Self::Memory | Self::Embedded => None,
+            Self::Buckets => Some(Layout::Buckets),
+            Self::Keys => Some(Layout::Keys),
+        }
+    }
+}
+
+/// A number such as 2000, 500k or 10m.
+fn count(text: &str) -> Result<u64, String> {
+    let (digits, times) = match text.strip_suffix('k') {
+        Some(digits) => (digits, 1_000),
+        None => text
+            .strip_suffix('m')
+            .map_or((text, 1), |it| (it, 1_000_000)),
+    };
+    let count = digits.parse::<u64>().ok();
+    let count = count.and_then(|count| count.checked_mul(times));
+    let count = count.filter(|count| (1..=MOST_IDS).contains(count));
+    count.ok_or_else(|| "it must be a number from 1 to 100m, such as 2000, 500k or 10m".to_owned())
 }

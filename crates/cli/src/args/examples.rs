@@ -72,7 +72,15 @@ pub const BENCH: &str = "\
 Examples:
   cloudsync bench --seconds 60 --rounds 1
   cloudsync bench --rate 100000 --plot bench.svg
-  cloudsync bench gateway --batch 256 --output json";
+  cloudsync bench gateway --batch 256 --output json
+  cloudsync bench dedupe             # the dedupe stores alone";
+
+/// Of `cloudsync bench dedupe`.
+pub const BENCH_DEDUPE: &str = "\
+Examples:
+  cloudsync bench dedupe             # with a Redis of its own: redis-server on PATH
+  cloudsync bench dedupe --stores buckets,keys --batch 128 --ids 1m,10m
+  cloudsync bench dedupe --redis redis://10.0.0.7:6379/0 --output json";
 
 /// Of `cloudsync config`.
 pub const CONFIG: &str = "\

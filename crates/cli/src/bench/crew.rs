@@ -4,7 +4,7 @@
 //! bench. Each ends when its stdin does, so also when the bench is killed; [`Crew::end`] waits for
 //! that, and kills what does not end in time.
 
-use super::messages::{Answer, ConsumerState, Done, Job, LoadReport, Question, Run};
+use super::messages::{Answer, Called, ConsumerState, Done, Job, LoadReport, Question, Run};
 use super::usage::{self, Usage};
 use anyhow::{Context, anyhow, bail};
 use serde::Serialize;
@@ -182,6 +182,22 @@ impl Role {
         self.tell(question).await?;
         match self.answer(limit).await? {
             Answer::Done(done) => Ok(done),
+            other => Err(self.strange(&other)),
+        }
+    }
+
+    /// Of the calls to a store: a turn, a fill, or opening.
+    ///
+    /// # Errors
+    /// As [`Role::begin`].
+    pub(crate) async fn call(
+        &mut self,
+        question: &Question,
+        limit: Duration,
+    ) -> anyhow::Result<Called> {
+        self.tell(question).await?;
+        match self.answer(limit).await? {
+            Answer::Called(called) => Ok(called),
             other => Err(self.strange(&other)),
         }
     }

@@ -6,6 +6,8 @@
 use crate::settings::Settings;
 use cloudsync::identity::Id16;
 use cloudsync_consumers::IdTally;
+use cloudsync_dedupe::DedupeSettings;
+use cloudsync_dedupe::floor::Work;
 use cloudsync_kafka::KafkaSettings;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -29,6 +31,8 @@ pub(crate) enum Job {
     },
     /// A Redis, with its directory.
     Redis { directory: PathBuf },
+    /// The calls of a consumer to its dedupe store, or what that is held against.
+    Store { dedupe: Box<DedupeSettings> },
     /// The clients.
     Load(LoadJob),
     /// Floor: records straight into the log, by the gateway's producer.
@@ -75,6 +79,12 @@ pub(crate) enum Question {
     State,
     /// Of a consumer: finish, leave the group, then the same.
     Drain,
+    /// Of the calls to a store: one turn.
+    Turn(Turn),
+    /// Of the calls to a store: so many new ids, for their memory.
+    Fill { ids: u64 },
+    /// Of the calls to a store: open what lies on the disk.
+    Open,
     /// Of the clients: send.
     Run(Run),
     /// Of the floor: so many records into the topic.
@@ -88,6 +98,17 @@ pub(crate) enum Question {
     },
     /// Of the floor: the first so many records of the topic.
     Fetch { topic: String, records: u64 },
+}
+
+/// Calls to a dedupe store for a while.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Turn {
+    pub(crate) work: Work,
+    /// Ids of a call.
+    pub(crate) batch: usize,
+    pub(crate) seconds: f64,
+    /// What the store is held against, in its place.
+    pub(crate) floor: bool,
 }
 
 /// One run of the clients.
@@ -118,6 +139,8 @@ pub(crate) enum Answer {
     State(ConsumerState),
     /// What the floor has done.
     Done(Done),
+    /// What calls to a store have come to.
+    Called(Called),
     /// It did not work, in a sentence.
     Failed(String),
 }
@@ -193,6 +216,22 @@ pub(crate) struct Done {
     /// Ids that were produced.
     pub(crate) ids: Sum,
     pub(crate) last: Option<Sum>,
+}
+
+/// What calls to a store have come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Called {
+    /// Ids that were asked for and marked; of opening: that it knew.
+    pub(crate) ids: u64,
+    /// Of these, answered as new; all of them shall be.
+    pub(crate) new: u64,
+    pub(crate) seconds: f64,
+    /// Processor time of the process that calls.
+    pub(crate) client_seconds: f64,
+    /// Processor time of the Redis meanwhile, where there is one.
+    pub(crate) redis_seconds: Option<f64>,
+    /// Memory that has come to it: of the Redis, else of the process.
+    pub(crate) bytes: u64,
 }
 
 /// An [`IdTally`] that can be said, added and taken away.

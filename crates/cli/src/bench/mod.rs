@@ -4,7 +4,7 @@
 //! [`role`] from inside, [`messages`] what they say to each other, [`records`] what is sent,
 //! [`load`] the clients that send it, [`measured`] what they see, [`usage`] and [`costs`] what the
 //! system says a process used, [`measure`] who does what when, [`report`] what came of it, as a
-//! [`table`] or a [`plot`].
+//! [`table`] or a [`plot`]. [`stores`] is `bench dedupe`, which sends no records.
 
 // 1. what is asked for
 pub(crate) mod plan;
@@ -28,3 +28,6 @@ mod usage;
 pub(crate) mod plot;
 pub(crate) mod report;
 pub(crate) mod table;
+
+// 6. the dedupe stores alone
+pub(crate) mod stores;

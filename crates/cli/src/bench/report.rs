@@ -281,7 +281,7 @@ fn ratio(ours: f64, floor: f64) -> f64 {
 }
 
 /// The middle one; of an even number the mean of the two in the middle.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = |place: usize| values.get(place).copied().unwrap_or_default();
     match values.len() {
@@ -366,7 +366,7 @@ fn rate(records: u64, seconds: f64) -> f64 {
 }
 
 /// To three digits behind the point: more would say what was not measured.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
 

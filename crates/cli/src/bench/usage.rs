@@ -23,11 +23,22 @@ pub(crate) struct Usage {
 pub(crate) fn of(pid: u32) -> anyhow::Result<Usage> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let peak_kib = peak(&status).context("/proc/PID/status has no VmHWM")?;
+    let peak_kib = kib(&status, "VmHWM:").context("/proc/PID/status has no VmHWM")?;
     Ok(Usage {
         cpu: cpu(pid)?,
         peak_kib,
     })
+}
+
+/// Bytes that this process has resident now.
+///
+/// # Errors
+/// When the system does not tell: this is not Linux.
+pub(crate) fn resident() -> anyhow::Result<u64> {
+    let path = "/proc/self/status";
+    let status = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let kib = kib(&status, "VmRSS:").with_context(|| format!("{path} has no VmRSS"))?;
+    Ok(kib << 10)
 }
 
 #[cfg(target_os = "linux")]
@@ -46,10 +57,8 @@ fn cpu(_pid: u32) -> anyhow::Result<Duration> {
     anyhow::bail!("bench measures on Linux only")
 }
 
-fn peak(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
@@ -60,7 +69,7 @@ mod tests {
     #[test]
     fn the_peak_is_read() {
         let status = "Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t    5120 kB\nThreads:\t1\n";
-        assert_eq!(peak(status), Some(5_120));
+        assert_eq!(kib(status, "VmHWM:"), Some(5_120));
     }
 
     /// Work far shorter than a tick is seen, and work of a thread that has ended is not forgotten.

@@ -3,18 +3,21 @@
 //! Exit code 1 when anything was lost, doubled or refused, or a sum does not hold.
 
 use super::Common;
-use crate::args::{BenchArgs, Output};
+use crate::args::{BenchArgs, BenchDedupeArgs, BenchPart, Output};
 use crate::bench::crew::Crew;
 use crate::bench::measure::{measure, world::World};
 use crate::bench::plan::Plan;
 use crate::bench::report::Report;
+use crate::bench::stores::{self, Stores};
 use crate::bench::{plot, table};
 use crate::failure::Failure;
 use crate::say;
 use crate::settings::Settings;
 use anyhow::Context;
 use cloudsync_runtime::signals::Signals;
+use serde::Serialize;
 use std::io;
+use tempfile::TempDir;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub(super) async fn run(
@@ -22,30 +25,86 @@ pub(super) async fn run(
     common: &Common,
     log: Option<String>,
 ) -> Result<(), Failure> {
+    if let Some(BenchPart::Dedupe(args)) = &args.part {
+        return dedupe(args, common, log).await;
+    }
     let plan = Plan::of(args)?;
     if plan.lose_one {
         say::note("test hook: one acknowledged record is left out of what arrived");
     }
-    let mut signals = Signals::take().context("cannot listen for signals")?;
-    let hangup = hangup().context("cannot listen for SIGHUP")?;
-    let made = tempfile::Builder::new()
-        .prefix("cloudsync-bench-")
-        .tempdir();
-    let directory = made.context("cannot make a temporary directory")?;
+    let stops = Stops::listen()?;
+    let directory = directory()?;
     let settings = Settings::demo(directory.path());
     let settings = common.settings(settings, Vec::new())?;
     let mut crew = Crew::new(log);
     let result = {
         let mut world = World::new(&plan, settings, directory.path(), &mut crew)?;
-        tokio::select! {
-            result = measure(&mut world) => result.map_err(Failure::from),
-            name = signals.next() => Err(stopped(name)),
-            () = heard(hangup) => Err(stopped("SIGHUP")),
-        }
+        stops.or(measure(&mut world)).await
     };
     // Before the directory goes, which they write to.
     crew.end().await;
-    tell(args, &Report::of(&plan, result?))
+    let report = Report::of(&plan, result?);
+    tell(args.output, &report, table::of, &report.complaints, || {
+        let Some(path) = &args.plot else {
+            return Ok(());
+        };
+        let written = std::fs::write(path, plot::of(&report));
+        written.with_context(|| format!("cannot write {}", path.display()))
+    })
+}
+
+/// `bench dedupe`.
+async fn dedupe(
+    args: &BenchDedupeArgs,
+    common: &Common,
+    log: Option<String>,
+) -> Result<(), Failure> {
+    let stops = Stops::listen()?;
+    let directory = directory()?;
+    let settings = common.settings(Settings::demo(directory.path()), Vec::new())?;
+    let mut stores = Stores::of(args, settings, directory.path())?;
+    let mut crew = Crew::new(log);
+    let result = stops.or(Box::pin(stores.measure(&mut crew))).await;
+    // Before anything is taken away that they write to.
+    crew.end().await;
+    let left = stores.leave_nothing().await;
+    let figures = result?;
+    left.context("what the bench wrote is still in the Redis")?;
+    let report = stores::report::Report::of(&stores, &figures);
+    let table = stores::table::of;
+    tell(args.output, &report, table, &report.complaints, || Ok(()))
+}
+
+/// Where a bench writes to; it goes with it.
+fn directory() -> anyhow::Result<TempDir> {
+    let made = tempfile::Builder::new()
+        .prefix("cloudsync-bench-")
+        .tempdir();
+    made.context("cannot make a temporary directory")
+}
+
+/// What ends a bench before it is done.
+struct Stops {
+    signals: Signals,
+    hangup: Option<Signal>,
+}
+
+impl Stops {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            signals: Signals::take().context("cannot listen for signals")?,
+            hangup: hangup().context("cannot listen for SIGHUP")?,
+        })
+    }
+
+    /// What `work` comes to, or that it was stopped.
+    async fn or<T>(mut self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
+        tokio::select! {
+            result = work => result.map_err(Failure::from),
+            name = self.signals.next() => Err(stopped(name)),
+            () = heard(self.hangup) => Err(stopped("SIGHUP")),
+        }
+    }
 }
 
 fn stopped(name: &'static str) -> Failure {
@@ -74,23 +133,27 @@ async fn heard(hangup: Option<Signal>) {
     }
 }
 
-fn tell(args: &BenchArgs, report: &Report) -> Result<(), Failure> {
-    let text = match args.output {
-        Output::Table => format!("\n{}", table::of(report)),
+/// Prints `report`, does what is left, and says what is wrong.
+fn tell<Report: Serialize>(
+    output: Output,
+    report: &Report,
+    table: impl Fn(&Report) -> String,
+    complaints: &[String],
+    rest: impl FnOnce() -> anyhow::Result<()>,
+) -> Result<(), Failure> {
+    let text = match output {
+        Output::Table => format!("\n{}", table(report)),
         Output::Json => {
             let json = serde_json::to_string(report).context("cannot write JSON")?;
             format!("{json}\n")
         }
     };
     say::data(text);
-    if let Some(path) = &args.plot {
-        let written = std::fs::write(path, plot::of(report));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if report.complaints.is_empty() {
+    rest()?;
+    if complaints.is_empty() {
         return Ok(());
     }
     say::note("\nWhat is wrong:");
-    report.complaints.iter().for_each(say::note);
+    complaints.iter().for_each(say::note);
     Err(Failure::Told)
 }

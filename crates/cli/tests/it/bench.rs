@@ -179,7 +179,7 @@ fn each_dedupe_store_recognises_what_is_sent_again() {
 }
 
 #[expect(clippy::print_stderr, reason = "a skip is to be seen")]
-fn redis_is_there() -> bool {
+pub(crate) fn redis_is_there() -> bool {
     let there = Command::new("redis-server")
         .arg("--version")
         .output()

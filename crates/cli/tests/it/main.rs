@@ -10,6 +10,7 @@ mod support;
 
 mod bad_input;
 mod bench;
+mod bench_dedupe;
 mod dedupe;
 mod demo;
 mod doctor;

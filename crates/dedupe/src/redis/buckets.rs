@@ -16,6 +16,7 @@ use super::fault::{Fault, Kind};
 use super::held::{Connected, Held, Scripts};
 use super::link::Request;
 use super::plan::{Part, plan};
+use super::raw::Step;
 use super::repeats::claim_all;
 use crate::claim::{Claim, Lookup, Subject, Token};
 use crate::settings::DedupeSettings;
@@ -40,7 +41,7 @@ const ID_BYTES: u64 = 120;
 /// The [`DedupeStore`] of one destination in hashes of Redis.
 #[derive(Debug)]
 pub(super) struct Buckets {
-    held: Held,
+    pub(super) held: Held,
     generations: Generations,
     window: Duration,
     lease: Duration,
@@ -118,12 +119,7 @@ impl Buckets {
             return Ok(Vec::new());
         }
         let make = |connected: &Connected, scripts| {
-            let parts = plan(subjects, places.iter().copied(), connected.parts);
-            let asked = parts.into_iter().map(|part| {
-                let generation = self.generations.of(self.held.clocks.now(part.shard));
-                Asked { part, generation }
-            });
-            let asked: Vec<Asked> = asked.collect();
+            let asked = self.assumed(subjects, places.iter().copied(), connected.parts);
             let requests = asked.iter().map(|asked| {
                 let shard = asked.part.shard;
                 let mut commands = commands(connected, scripts, asked);
@@ -134,6 +130,35 @@ impl Buckets {
         };
         let (answers, asked) = self.held.send(make).await?;
         Ok(asked.into_iter().zip(answers).collect())
+    }
+
+    /// The parts of the subjects at `places`, each with the generation that holds now as far as
+    /// this process can tell.
+    fn assumed(
+        &self,
+        subjects: &[Subject],
+        places: impl Iterator<Item = usize>,
+        parts: u16,
+    ) -> Vec<Asked> {
+        let parts = plan(subjects, places, parts).into_iter();
+        let asked = parts.map(|part| {
+            let generation = self.generations.of(self.held.clocks.now(part.shard));
+            Asked { part, generation }
+        });
+        asked.collect()
+    }
+
+    /// The commands of `step`, for somebody who sends them without the store.
+    pub(super) fn commands(&self, step: Step, subjects: &[Subject], parts: u16) -> Vec<Cmd> {
+        let asked = self.assumed(subjects, 0..subjects.len(), parts);
+        let of_part = |asked: &Asked| match step {
+            Step::Lookup => self.look_commands(subjects, parts, asked),
+            Step::Claim(token) => {
+                vec![self.claim_command(token, subjects, parts, Scripts::Known, asked)]
+            }
+            Step::Complete => marks::timed(self.done_commands(subjects, parts, asked)),
+        };
+        asked.iter().flat_map(of_part).collect()
     }
 
     /// What unlinks the hashes of `shard` that can be seen no more, once a generation.

@@ -14,6 +14,7 @@ use super::fault::Fault;
 use super::held::{Connected, Held, Scripts};
 use super::link::Request;
 use super::plan::{Part, plan};
+use super::raw::Step;
 use super::repeats::claim_all;
 use super::value::{Known, State};
 use crate::claim::{Claim, Lookup, Subject, Token};
@@ -31,7 +32,7 @@ mod transact;
 /// The [`DedupeStore`] of one destination in keys of Redis.
 #[derive(Debug)]
 pub(super) struct Keys {
-    held: Held,
+    pub(super) held: Held,
     window: Duration,
     lease: Duration,
     counts: Counts,
@@ -90,17 +91,39 @@ impl Keys {
         commands.collect()
     }
 
+    fn look_commands(&self, subjects: &[Subject], part: &Part) -> Vec<Cmd> {
+        let mut get = Cmd::with_capacity(part.places.len() + 1, part.places.len() * 64);
+        get.arg("MGET");
+        for subject in part.places.iter().filter_map(|place| subjects.get(*place)) {
+            get.arg(self.held.names.id(part.shard, subject.id));
+        }
+        vec![get]
+    }
+
+    fn done_commands(&self, subjects: &[Subject], part: &Part) -> Vec<Cmd> {
+        self.each(subjects, part, |subject, key| {
+            let mut set = Cmd::with_capacity(5, key.len() + 128);
+            set.arg("SET").arg(key).arg(text::marked(true, subject));
+            set.arg("PX").arg(millis(self.window));
+            set
+        })
+    }
+
+    /// The commands of `step`, for somebody who sends them without the store.
+    pub(super) fn commands(&self, step: Step, subjects: &[Subject]) -> Vec<Cmd> {
+        let parts = plan(subjects, 0..subjects.len(), 1);
+        let of_part = |part: &Part| match step {
+            Step::Lookup => self.look_commands(subjects, part),
+            Step::Claim(token) => self.lock_commands(token, subjects, part),
+            Step::Complete => self.done_commands(subjects, part),
+        };
+        parts.iter().flat_map(of_part).collect()
+    }
+
     async fn look(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
         let mut lookups = vec![Lookup::Unknown; subjects.len()];
         let places: Vec<usize> = (0..subjects.len()).collect();
-        let commands = |part: &Part| {
-            let mut get = Cmd::with_capacity(part.places.len() + 1, part.places.len() * 64);
-            get.arg("MGET");
-            for subject in part.places.iter().filter_map(|place| subjects.get(*place)) {
-                get.arg(self.held.names.id(part.shard, subject.id));
-            }
-            vec![get]
-        };
+        let commands = |part: &Part| self.look_commands(subjects, part);
         self.ask(subjects, &places, commands, |part, answers| {
             let Some(Value::Array(found)) = answers.first() else {
                 return Err(Fault::unreadable("the answer to MGET"));
@@ -154,14 +177,7 @@ impl DedupeStore for Keys {
 
     async fn complete(&self, subjects: &[Subject]) -> Result<(), StoreError> {
         let places: Vec<usize> = (0..subjects.len()).collect();
-        let commands = |part: &Part| {
-            self.each(subjects, part, |subject, key| {
-                let mut set = Cmd::with_capacity(5, key.len() + 128);
-                set.arg("SET").arg(key).arg(text::marked(true, subject));
-                set.arg("PX").arg(millis(self.window));
-                set
-            })
-        };
+        let commands = |part: &Part| self.done_commands(subjects, part);
         self.ask(subjects, &places, commands, |_, _| Ok(())).await?;
         self.counts.marked(subjects.len());
         Ok(())

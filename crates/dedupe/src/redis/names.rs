@@ -84,6 +84,12 @@ impl Names {
         u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
     }
 
+    /// What SCAN finds all keys of the destination by, the meta aside. The destination must be of
+    /// letters, digits and dashes.
+    pub(super) fn pattern(&self) -> String {
+        format!("{}*", self.stem)
+    }
+
     pub(super) fn meta(&self) -> &str {
         &self.meta
     }

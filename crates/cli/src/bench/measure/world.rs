@@ -11,7 +11,6 @@ use crate::failure::Failure;
 use crate::settings::{Settings, file_url};
 use anyhow::Context;
 use cloudsync_consumers::DestinationSettings;
-use cloudsync_dedupe::settings::Layout;
 use cloudsync_kafka::KafkaSettings;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -90,11 +89,10 @@ impl<'a> World<'a> {
 
     /// Starts what the dedupe stores of all consumers share, if they share anything.
     pub(super) async fn store(&mut self) -> anyhow::Result<Option<Role>> {
-        self.settings.dedupe.layout = match self.plan.dedupe {
-            BenchDedupe::Memory | BenchDedupe::Embedded => return Ok(None),
-            BenchDedupe::Buckets => Layout::Buckets,
-            BenchDedupe::Keys => Layout::Keys,
+        let Some(layout) = self.plan.dedupe.layout() else {
+            return Ok(None);
         };
+        self.settings.dedupe.layout = layout;
         let directory = self.directory.join("redis");
         let redis = self.crew.start("redis", &Job::Redis { directory }).await?;
         let dedupe = &mut self.settings.dedupe;

@@ -6,6 +6,7 @@
 mod floor;
 mod parts;
 mod redis;
+pub(super) mod store;
 
 use super::load;
 use super::messages::{Answer, Job, LoadJob, Question};
@@ -63,6 +64,7 @@ async fn work(mut inbox: Inbox) -> anyhow::Result<()> {
             destination,
         } => parts::consumer(&settings, &destination, inbox).await,
         Job::Redis { directory } => redis::serve(&directory, inbox).await,
+        Job::Store { dedupe } => store::calls(*dedupe, inbox).await,
         Job::Load(job) => clients(&job, inbox).await,
         Job::Produce {
             kafka,

@@ -47,7 +47,7 @@ impl Buckets {
         Err(self.restless())
     }
 
-    fn claim_command(
+    pub(super) fn claim_command(
         &self,
         token: Token,
         subjects: &[Subject],

@@ -38,7 +38,12 @@ impl Buckets {
     }
 
     /// `TIME` stands first: what was marked before it was asked lies in a hash that is read.
-    fn look_commands(&self, subjects: &[Subject], parts: u16, asked: &Asked) -> Vec<Cmd> {
+    pub(super) fn look_commands(
+        &self,
+        subjects: &[Subject],
+        parts: u16,
+        asked: &Asked,
+    ) -> Vec<Cmd> {
         let mut commands = vec![redis::cmd("TIME")];
         for (sub, places) in groups(&asked.part) {
             for generation in [asked.generation, asked.generation.saturating_sub(1)] {

@@ -10,6 +10,12 @@ use crate::redis::value::{DONE, Mark};
 use crate::store::StoreError;
 use redis::{Cmd, Value};
 
+/// `commands`, and `TIME` behind them.
+pub(super) fn timed(mut commands: Vec<Cmd>) -> Vec<Cmd> {
+    commands.push(redis::cmd("TIME"));
+    commands
+}
+
 // === impl Buckets: marks ===
 
 impl Buckets {
@@ -24,9 +30,7 @@ impl Buckets {
         for _ in 0..GUESSES {
             let answers = self
                 .ask(subjects, &waiting, |connected, _, asked| {
-                    let mut commands = commands(connected, asked);
-                    commands.push(redis::cmd("TIME"));
-                    commands
+                    timed(commands(connected, asked))
                 })
                 .await?;
             waiting.clear();

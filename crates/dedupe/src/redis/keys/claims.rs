@@ -32,6 +32,20 @@ impl Keys {
         Lease { length: self.lease }
     }
 
+    pub(super) fn lock_commands(
+        &self,
+        token: Token,
+        subjects: &[Subject],
+        part: &Part,
+    ) -> Vec<Cmd> {
+        self.each(subjects, part, |subject, key| {
+            let mut set = Cmd::with_capacity(7, key.len() + 128);
+            set.arg("SET").arg(key).arg(text::locked(token, subject));
+            set.arg("NX").arg("GET").arg("PX").arg(millis(self.lease));
+            set
+        })
+    }
+
     /// Claims the subjects at `places`, all of different ids.
     pub(super) async fn claim_firsts(
         &self,
@@ -40,14 +54,7 @@ impl Keys {
         places: Vec<usize>,
     ) -> Result<Vec<Claim>, StoreError> {
         let mut met = vec![Met::Busy; subjects.len()];
-        let lock = |part: &Part| {
-            self.each(subjects, part, |subject, key| {
-                let mut set = Cmd::with_capacity(7, key.len() + 128);
-                set.arg("SET").arg(key).arg(text::locked(token, subject));
-                set.arg("NX").arg("GET").arg("PX").arg(millis(self.lease));
-                set
-            })
-        };
+        let lock = |part: &Part| self.lock_commands(token, subjects, part);
         self.ask(subjects, &places, lock, |part, answers| {
             for (place, answer) in part.places.iter().zip(&answers) {
                 let pair = subjects.get(*place).zip(met.get_mut(*place));
