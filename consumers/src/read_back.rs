@@ -111,6 +111,23 @@ pub async fn read_back(
     read_back_log(url, None, visit).await
 }
 
+/// Whether what is delivered to `url` can be read back at all: not from an HTTP endpoint, and not
+/// where nothing is kept.
+///
+/// # Errors
+/// [`ReadBackError`], when it could be, but does not answer or is not there.
+pub async fn can_be_read_back(url: &str) -> Result<bool, ReadBackError> {
+    if sink::is_http(url) {
+        return Ok(false);
+    }
+    let sink = sink::connect(url)?;
+    if sink.is_conditional() {
+        // Below a name that nothing has: it is there if it says that nothing is.
+        sink.list("nothing/").await?;
+    }
+    Ok(sink.is_conditional())
+}
+
 /// As [`read_back`], but only what comes from the log `log`, if one is named.
 ///
 /// # Errors
