@@ -37,6 +37,7 @@ pub(super) async fn run(args: &ScenariosArgs, common: &Common) -> Result<(), Fai
 async fn scenarios(args: &ScenariosArgs, common: &Common) -> Result<(), Failure> {
     let (settings, directory) = settings(args, common)?;
     let target = args.target.as_deref();
+    let settings = with_url(settings, common)?;
     for address in elsewhere(&settings, target) {
         say::note(format_args!("not on this machine: {address}"));
     }
@@ -94,6 +95,26 @@ fn settings(args: &ScenariosArgs, common: &Common) -> Result<(Settings, Option<T
     Ok((settings, None))
 }
 
+/// Without the destinations that have no URL, which nobody delivers to.
+fn with_url(mut settings: Settings, common: &Common) -> Result<Settings, Failure> {
+    let unset = settings
+        .destinations
+        .extract_if(.., |_, it| it.url.is_empty());
+    let unset: Vec<String> = unset.map(|(name, _)| name).collect();
+    if settings.destinations.is_empty() {
+        return Err(Failure::usage(
+            "no destination has a url, so nothing could be counted; set destinations.NAME.url as the \
+             consumers have it, or say --up for what `cloudsync up` runs",
+        ));
+    }
+    for name in unset {
+        common.note(format_args!(
+            "left out: {name}, since destinations.{name}.url is not set"
+        ));
+    }
+    Ok(settings)
+}
+
 async fn run_all(
     args: &ScenariosArgs,
     common: &Common,
@@ -120,6 +141,12 @@ async fn run_all(
         }
         common.note(format_args!("{} {} …", scenario.number, scenario.name));
         let row = runner.run(&scenario).await?;
+        let said = if row.ok {
+            "as expected"
+        } else {
+            "not as expected"
+        };
+        common.note(format_args!("  {said}, after {:.1} s", row.seconds));
         // What is open would be met again in the next one.
         let is_open = row.destinations.iter().any(|it| it.lag != 0);
         rows.push(row);

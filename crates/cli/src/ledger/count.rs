@@ -11,7 +11,7 @@ use crate::demo::journal::{ContentHash, Sent};
 use cloudsync::identity::Id16;
 use cloudsync::partition::partition_of;
 use cloudsync::wire::RecordView;
-use cloudsync_consumers::DeliveredLine;
+use cloudsync_consumers::{DeliveredLine, read_back, read_back_since};
 use cloudsync_kafka::{DeadLetterHeaders, Ends, KafkaSettings, read_topic_since};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -243,7 +243,11 @@ async fn read_destination(
             fingerprint_holds: line.stated == line.fingerprint,
         });
     };
-    let read = cloudsync_consumers::read_back(url, &mut visit).await;
+    let topic = &sources.kafka.topic;
+    let read = match &sources.only {
+        Some(only) => read_back_since(url, topic, &only.log, &mut visit).await,
+        None => read_back(url, &mut visit).await,
+    };
     let read = read.map_err(|source| CountError::Destination {
         name: name.to_owned(),
         source,

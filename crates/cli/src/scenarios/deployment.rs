@@ -7,12 +7,13 @@
 use crate::settings::Settings;
 use crate::stack::{Roles, Stack, StackError};
 use anyhow::Context;
+use cloudsync::{Client, ClientSettings};
 use cloudsync_consumers::can_be_read_back;
 use cloudsync_kafka::{KafkaSettings, topic_ends};
 use cloudsync_runtime::{Readiness, redact};
 use std::future::Future;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -74,7 +75,9 @@ impl Deployment {
     /// # Errors
     /// When one does not.
     pub(crate) async fn there(settings: Settings, target: &str) -> anyhow::Result<Self> {
-        let connected = timeout(CONNECT, TcpStream::connect(authority(target))).await;
+        // Whether it is an address at all.
+        Client::new(ClientSettings::to(target)).context("--target")?;
+        let connected = timeout(CONNECT, TcpStream::connect(with_port(target))).await;
         connected
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
             .with_context(|| format!("no gateway answers at {target}"))?;
@@ -166,7 +169,16 @@ impl Deployment {
     }
 }
 
-async fn start(settings: &Settings, directory: &std::path::Path) -> Result<Stack, StackError> {
+/// An interrupted run tells what it started to stop, before its log is gone.
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        if let At::Here(_, Some(stack)) = &self.at {
+            stack.stop();
+        }
+    }
+}
+
+async fn start(settings: &Settings, directory: &Path) -> Result<Stack, StackError> {
     let roles = Roles {
         log: Some(directory.join("log")),
         topics: true,
@@ -184,13 +196,9 @@ async fn places(settings: &Settings) -> anyhow::Result<Vec<Place>> {
     for (name, destination) in &settings.destinations {
         let url = &destination.url;
         let shown = redact::url(url);
-        let unread = if url.is_empty() {
-            Some(format!("destinations.{name}.url is not set"))
-        } else {
-            let can = can_be_read_back(url).await;
-            let can = can.with_context(|| format!("cannot read the destination {name} back"))?;
-            (!can).then(|| format!("{shown} keeps nothing that could be read back"))
-        };
+        let can = can_be_read_back(url).await;
+        let can = can.with_context(|| format!("cannot read the destination {name} back"))?;
+        let unread = (!can).then(|| format!("{shown} keeps nothing that could be read back"));
         places.push(Place {
             name: name.clone(),
             group: destination.group.clone(),
@@ -208,6 +216,9 @@ pub(crate) fn elsewhere(settings: &Settings, target: Option<&str>) -> Vec<String
     let brokers = brokers.filter(|_| !settings.log_is_embedded());
     let brokers = brokers.map(|broker| (broker.to_owned(), format!("kafka {broker}")));
     let urls = settings.destinations.values().map(|it| it.url.as_str());
+    // The store of what runs already is its consumers' affair.
+    let store = Some(settings.dedupe.url.as_str()).filter(|_| target.is_none());
+    let urls = urls.chain(store);
     let urls = urls.filter(|url| url.contains("://") && !url.starts_with("file:"));
     let urls = urls.filter(|url| !url.starts_with("null:"));
     let urls = urls.map(|url| (authority(url).to_owned(), redact::url(url)));
@@ -225,11 +236,22 @@ fn authority(url: &str) -> &str {
         .map_or(authority, |(_, host)| host)
 }
 
+/// The address that a client of the gateway `url` connects to.
+fn with_port(url: &str) -> String {
+    let address = authority(url);
+    match port_of(address) {
+        Some(_) => address.to_owned(),
+        None => format!("{address}:80"),
+    }
+}
+
+fn port_of(address: &str) -> Option<(&str, u16)> {
+    let (host, port) = address.rsplit_once(':')?;
+    Some((host, port.parse().ok()?))
+}
+
 fn is_local(address: &str) -> bool {
-    let host = match address.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => address,
-    };
+    let host = port_of(address).map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let ip = host.parse::<IpAddr>();
     host == "localhost" || ip.is_ok_and(|ip| ip.to_canonical().is_loopback())

@@ -42,7 +42,7 @@ pub(crate) enum Step {
 /// All six; the last one sends `many` records.
 pub(crate) fn six(many: u32) -> [Scenario; 6] {
     let hundred = || send(1, 0, (0..100).collect());
-    let again = "duplicates after 5 s and after a restart";
+    let again = "again after 5 s and after a restart";
     let at_once = "three clients, the same ids at once";
     [
         scenario(

@@ -13,6 +13,7 @@ mod bench;
 mod dedupe;
 mod demo;
 mod doctor;
+mod scenarios;
 mod send;
 mod tampering;
 mod terminal;
