@@ -50,5 +50,7 @@ pub mod read_back;
 
 pub use consumer::{ConsumerDeps, DestinationConsumer, RunError, StartError};
 pub use counters::{Counters, IdTally};
-pub use read_back::{DeliveredLine, ReadBack, ReadBackError, read_back};
+pub use read_back::{
+    DeliveredLine, ReadBack, ReadBackError, can_be_read_back, read_back, read_back_since,
+};
 pub use settings::{DestinationSettings, IdempotencyKey, Repeats, WriteMode};

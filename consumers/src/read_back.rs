@@ -108,16 +108,35 @@ pub async fn read_back(
     url: &str,
     visit: &mut (dyn FnMut(DeliveredLine<'_>) + Send),
 ) -> Result<ReadBack, ReadBackError> {
-    read_back_log(url, None, visit).await
+    read_back_since(url, "", &BTreeMap::new(), visit).await
 }
 
-/// As [`read_back`], but only what comes from the log `log`, if one is named.
+/// Whether what is delivered to `url` can be read back at all: not from an HTTP endpoint, and not
+/// where nothing is kept.
+///
+/// # Errors
+/// [`ReadBackError`], when it could be, but does not answer or is not there.
+pub async fn can_be_read_back(url: &str) -> Result<bool, ReadBackError> {
+    if sink::is_http(url) {
+        return Ok(false);
+    }
+    let sink = sink::connect(url)?;
+    if sink.is_conditional() {
+        // Below a name that nothing has: it is there if it says that nothing is.
+        sink.list("nothing/").await?;
+    }
+    Ok(sink.is_conditional())
+}
+
+/// As [`read_back`], but without the segments that end below where `topic` ended at an earlier moment,
+/// as far as their names tell: `since` has that offset for each partition.
 ///
 /// # Errors
 /// As [`read_back`].
-pub async fn read_back_log(
+pub async fn read_back_since(
     url: &str,
-    log: Option<&str>,
+    topic: &str,
+    since: &BTreeMap<i32, i64>,
     visit: &mut (dyn FnMut(DeliveredLine<'_>) + Send),
 ) -> Result<ReadBack, ReadBackError> {
     let sink = sink::connect(url)?;
@@ -128,13 +147,23 @@ pub async fn read_back_log(
     names.sort_unstable();
     let mut read = ReadBack::default();
     let mut ends = BTreeMap::new();
-    for name in names {
+    let mut names = names.into_iter().peekable();
+    while let Some(name) = names.next() {
         match SegmentName::parse(&name) {
-            Some(segment) if log.is_none_or(|log| *segment.chain.log == *log) => {
+            Some(segment) => {
+                // A segment ends where the next one of its chain begins.
+                let next = names.peek().and_then(|next| SegmentName::parse(next));
+                let next = next.filter(|next| next.chain == segment.chain);
+                let since = since.get(&segment.chain.partition);
+                let since = since.filter(|_| *segment.chain.topic == *topic);
+                if let (Some(next), Some(since)) = (next, since)
+                    && next.start <= *since
+                {
+                    continue;
+                }
                 let end = read_segment(sink.as_ref(), &segment, &mut read, visit).await;
                 read.take_end(&mut ends, segment, end);
             }
-            Some(_) => {}
             None if is_own_name(&name) => {}
             None => match ObjectName::parse(&name) {
                 Some(object) => read_object(sink.as_ref(), &object, &mut read, visit).await,

@@ -5,10 +5,12 @@ mod dedupe;
 mod doctor;
 pub mod examples;
 mod flags;
+mod scenarios;
 mod send;
 
 pub use dedupe::{DedupeArgs, DedupeCommand, DedupeIdArgs, DedupePlanArgs, DedupeStatsArgs};
 pub use doctor::DoctorArgs;
+pub use scenarios::ScenariosArgs;
 pub use send::SendArgs;
 
 pub use bench::{
@@ -35,7 +37,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo, send and dedupe; error for bench and with --quiet].
+    /// RUST_LOG, else info; warn for demo, send, dedupe and scenarios; error for bench and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// Show no progress and no notes, and log errors only; what is asked for, and what went
@@ -71,6 +73,10 @@ pub enum Command {
     /// Tell how far each group is behind.
     #[command(after_help = examples::LAG)]
     Lag(LagArgs),
+    /// Repeat records in six ways, here or against what runs, and hold what is found against what
+    /// is expected.
+    #[command(after_help = examples::SCENARIOS)]
+    Scenarios(ScenariosArgs),
     /// Look at what the dedupe stores hold, and plan their memory.
     #[command(after_help = examples::DEDUPE)]
     Dedupe(DedupeArgs),
@@ -273,6 +279,17 @@ pub enum Output {
 fn at_least_one(text: &str) -> Result<u64, String> {
     let count = text.parse().ok().filter(|count| *count > 0);
     count.ok_or_else(|| "it must be a whole number of at least 1".to_owned())
+}
+
+/// What a client would take for an address, and never reach.
+fn gateway_url(text: &str) -> Result<String, String> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if !rest.is_empty() => Ok(text.to_owned()),
+        _ => Err("an endpoint is a URL such as http://127.0.0.1:50051".to_owned()),
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {

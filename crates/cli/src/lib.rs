@@ -2,7 +2,8 @@
 //!
 //! [`args`] what was typed, [`settings`] what is set, [`stack`] the parts that run together,
 //! [`commands`] one file a command. `demo` adds [`input`] (records from files, or made), [`demo`]
-//! (sending them, some twice) and [`ledger`] (what became of them, read back). `bench` measures,
+//! (sending them, some twice) and [`ledger`] (what became of them, read back); `scenarios` (clients that
+//! repeat themselves) uses the same. `bench` measures,
 //! [`doctor`] looks at what it all rests on.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
@@ -27,11 +28,14 @@ pub mod demo;
 // 5. what became of them
 pub mod ledger;
 
-// 6. what it carries and costs, and what it rests on
+// 6. what becomes of clients that repeat themselves
+mod scenarios;
+
+// 7. what it carries and costs, and what it rests on
 mod bench;
 pub mod doctor;
 
-// 7. each command
+// 8. each command
 pub mod commands;
 
 mod say;

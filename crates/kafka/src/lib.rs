@@ -48,7 +48,7 @@ pub use lag::{PartitionLag, lag};
 pub use position::Position;
 pub use producer::batch::{ProduceBatch, ProduceEntry};
 pub use producer::{ProduceError, ProduceRecord, Produced, Producer};
-pub use read::{read_topic, read_topic_with_headers};
+pub use read::{Ends, read_topic, read_topic_since, read_topic_with_headers, topic_ends};
 pub use settings::{KafkaSettings, SettingsError};
 pub use topics::{TopicReport, TopicState, ensure_topics};
 pub use trouble::trouble;

@@ -1,9 +1,11 @@
-//! A whole topic, from its start to where it ended when the reading began, without a group.
+//! A whole topic, from its start, or from where it ended at an earlier moment, to where it ended when
+//! the reading began; without a group.
 
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};
 use crate::consumer::partition::PolledRecord;
 use crate::settings::KafkaSettings;
+use crate::trouble::explained;
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as NativeError;
@@ -21,6 +23,9 @@ const STALLED: Duration = Duration::from_secs(30);
 /// One poll.
 const POLL: Duration = Duration::from_millis(100);
 
+/// For each partition of a topic, the offset behind its last record.
+pub type Ends = BTreeMap<i32, i64>;
+
 /// Reads `topic` and gives every record, with its partition, to `visit`: in order within a
 /// partition. Ends at the ends that the partitions had at the beginning, and returns how many
 /// records there were. Dropping the future does not stop the reading at once.
@@ -35,7 +40,10 @@ pub async fn read_topic(
 ) -> Result<u64, KafkaError> {
     let (settings, topic) = (settings.clone(), topic.to_owned());
     let each = move |message: &BorrowedMessage<'_>| visit(message.partition(), copy(message));
-    blocking("reader", move || read(&settings, &topic, each)).await
+    blocking("reader", move || {
+        read(&settings, &topic, &Ends::new(), each)
+    })
+    .await
 }
 
 /// The same with the headers of each record: what [`crate::DeadLetterHeaders::parse`] reads.
@@ -45,18 +53,51 @@ pub async fn read_topic(
 pub async fn read_topic_with_headers(
     settings: &KafkaSettings,
     topic: &str,
+    visit: impl FnMut(i32, PolledRecord, Vec<(String, Bytes)>) + Send + 'static,
+) -> Result<u64, KafkaError> {
+    read_topic_since(settings, topic, &Ends::new(), visit).await
+}
+
+/// The same, but only what was written since the topic ended at `since`; of a partition that is not
+/// named there, everything.
+///
+/// # Errors
+/// As [`read_topic`].
+pub async fn read_topic_since(
+    settings: &KafkaSettings,
+    topic: &str,
+    since: &Ends,
     mut visit: impl FnMut(i32, PolledRecord, Vec<(String, Bytes)>) + Send + 'static,
 ) -> Result<u64, KafkaError> {
-    let (settings, topic) = (settings.clone(), topic.to_owned());
+    let (settings, topic, since) = (settings.clone(), topic.to_owned(), since.clone());
     let each = move |message: &BorrowedMessage<'_>| {
         visit(message.partition(), copy(message), headers(message));
     };
-    blocking("reader", move || read(&settings, &topic, each)).await
+    blocking("reader", move || read(&settings, &topic, &since, each)).await
+}
+
+/// Where `topic` ends now.
+///
+/// # Errors
+/// [`KafkaError::Unavailable`] after about 10 s, [`KafkaError::NoTopic`],
+/// [`KafkaError::Settings`], [`KafkaError::Client`].
+pub async fn topic_ends(settings: &KafkaSettings, topic: &str) -> Result<Ends, KafkaError> {
+    let (settings, topic) = (settings.clone(), topic.to_owned());
+    let ask = move || ends(&settings, &topic).map_err(|error| explained(&settings, error));
+    blocking("client", ask).await
+}
+
+fn ends(settings: &KafkaSettings, topic: &str) -> Result<Ends, KafkaError> {
+    let asker = client::asker(settings, GROUP)?;
+    let count = client::partition_count(&asker, settings, topic, client::ANSWER)?;
+    let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
+    client::ends(&asker, settings, topic, &partitions, Offset::End)
 }
 
 fn read(
     settings: &KafkaSettings,
     topic: &str,
+    since: &Ends,
     mut each: impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<u64, KafkaError> {
     settings.validate()?;
@@ -69,7 +110,7 @@ fn read(
     let reader: BaseConsumer<QuietContext> =
         config.create_with_context(QuietContext).map_err(failed)?;
     let count = client::partition_count(&reader, settings, topic, client::ANSWER)?;
-    let mut open = open(&reader, settings, topic, count)?;
+    let mut open = open(&reader, settings, topic, count, since)?;
     let (mut records, mut last) = (0u64, Instant::now());
     while !open.is_empty() {
         match reader.poll(POLL) {
@@ -111,9 +152,13 @@ fn open(
     settings: &KafkaSettings,
     topic: &str,
     count: u32,
-) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    since: &Ends,
+) -> Result<Ends, KafkaError> {
     let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
-    let starts = client::ends(reader, settings, topic, &partitions, Offset::Beginning)?;
+    let mut starts = client::ends(reader, settings, topic, &partitions, Offset::Beginning)?;
+    for (partition, start) in &mut starts {
+        *start = since.get(partition).copied().unwrap_or(0).max(*start);
+    }
     let mut ends = client::ends(reader, settings, topic, &partitions, Offset::End)?;
     ends.retain(|partition, end| starts.get(partition).is_some_and(|start| start < end));
     let mut list = TopicPartitionList::with_capacity(ends.len());

@@ -67,6 +67,16 @@ Examples:
   cloudsync lag --watch 5 --brokers kafka-1:9092
   cloudsync lag --output json";
 
+/// Of `cloudsync scenarios`.
+pub const SCENARIOS: &str = "\
+Examples:
+  cloudsync scenarios
+  cloudsync scenarios --only 3 --output json
+  cloudsync scenarios --target http://127.0.0.1:50051 --up     # beside `cloudsync up`
+  cloudsync scenarios --target http://gateway:50051 --config /etc/cloudsync.toml
+
+Exit codes: 0 as expected; 1 a difference was found; 2 they could not be run or counted.";
+
 /// Of `cloudsync bench`.
 pub const BENCH: &str = "\
 Examples:

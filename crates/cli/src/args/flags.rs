@@ -1,6 +1,6 @@
 //! Flags that are settings: each names the one that it overrides.
 
-use super::{ConsumerArgs, DoctorArgs, EnsureArgs, GatewayArgs, LagArgs, UpArgs};
+use super::{ConsumerArgs, DoctorArgs, EnsureArgs, GatewayArgs, LagArgs, ScenariosArgs, UpArgs};
 use cloudsync_runtime::settings::FlagValue;
 
 /// Collects flags that override settings.
@@ -74,6 +74,16 @@ impl DoctorArgs {
 }
 
 impl LagArgs {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        Flags::default()
+            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
+            .0
+    }
+}
+
+impl ScenariosArgs {
     /// The settings among these flags.
     #[must_use]
     pub fn flags(&self) -> Vec<FlagValue> {

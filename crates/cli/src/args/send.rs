@@ -1,6 +1,6 @@
 //! What can be typed behind `cloudsync send`.
 
-use super::{Output, at_least_one};
+use super::{Output, at_least_one, gateway_url};
 use crate::input::format::Format;
 use crate::input::pointer::Pointer;
 use clap::Args;
@@ -18,7 +18,7 @@ pub struct SendArgs {
         long,
         value_name = "URL",
         default_value = "http://127.0.0.1:50051",
-        value_parser = endpoint,
+        value_parser = gateway_url,
     )]
     pub endpoint: String,
     /// What FILE is made of.
@@ -41,15 +41,4 @@ pub struct SendArgs {
     /// How the counts are printed.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     pub output: Output,
-}
-
-/// What a client would take for an address, and never reach.
-fn endpoint(text: &str) -> Result<String, String> {
-    let rest = text
-        .strip_prefix("http://")
-        .or_else(|| text.strip_prefix("https://"));
-    match rest {
-        Some(rest) if !rest.is_empty() => Ok(text.to_owned()),
-        _ => Err("an endpoint is a URL such as http://127.0.0.1:50051".to_owned()),
-    }
 }

@@ -16,6 +16,7 @@ use crate::input::format::Format;
 use crate::input::{Input, Pointers, Refused};
 use crate::ledger::Ledger;
 use crate::ledger::count::{Remembered, Sources, count};
+use crate::ledger::expected::Expected;
 use crate::say;
 use crate::settings::{Settings, absolute};
 use crate::stack::{Roles, Stack};
@@ -161,8 +162,8 @@ async fn send_and_count(
     remember(directory, &remembered)?;
     common.note("Reading the log and both destinations back …");
     let log_id = stack.log_id();
-    let sources = sources(settings, stack.kafka(), log_id, directory);
-    let ledger = make_ledger(&sources, &remembered).await?;
+    let sources = sources(settings, stack.kafka(), log_id);
+    let ledger = make_ledger(directory, &sources, &remembered).await?;
     stack.close().await?;
     Ok(ledger)
 }
@@ -244,7 +245,7 @@ async fn feed(
     let work = async {
         let feed = Feed::new(Some(journal), &counts, &mut complain);
         let stats = feed.run(input, &client, args.resend).await?;
-        let waited = settled(stack.kafka(), &groups, stack.readiness()).await;
+        let waited = settled(stack.kafka(), &groups, stack.readiness(), None).await;
         waited.context("the consumers have not come to the end of the log")?;
         Ok::<_, Failure>((stats, began.elapsed()))
     };
@@ -297,9 +298,9 @@ async fn recount(settings: &Settings, directory: &Path) -> Result<Ledger, Failur
     };
     let sources = Sources {
         log_damage: log.damage().iter().map(Damage::to_string).collect(),
-        ..sources(settings, log.kafka(), Some(log.log_id()), directory)
+        ..sources(settings, log.kafka(), Some(log.log_id()))
     };
-    make_ledger(&sources, &remembered).await
+    make_ledger(directory, &sources, &remembered).await
 }
 
 fn remember(directory: &Path, remembered: &Remembered) -> Result<(), Failure> {
@@ -313,22 +314,28 @@ fn sources<'a>(
     settings: &Settings,
     kafka: &'a KafkaSettings,
     log_id: Option<String>,
-    directory: &Path,
 ) -> Sources<'a> {
     let url = |(name, destination): (&String, &DestinationSettings)| {
         (name.clone(), destination.url.clone())
     };
     Sources {
-        journal: directory.join(FILE_NAME),
         kafka,
         log_id,
         log_damage: Vec::new(),
         destinations: settings.destinations.iter().map(url).collect(),
+        only: None,
     }
 }
 
-async fn make_ledger(sources: &Sources<'_>, remembered: &Remembered) -> Result<Ledger, Failure> {
-    let ledger = count(sources, remembered).await;
+async fn make_ledger(
+    directory: &Path,
+    sources: &Sources<'_>,
+    remembered: &Remembered,
+) -> Result<Ledger, Failure> {
+    let journal = directory.join(FILE_NAME);
+    let expected = Expected::read(&journal)
+        .with_context(|| format!("cannot read the journal of sends {}", journal.display()))?;
+    let ledger = count(expected, sources, remembered).await;
     Ok(ledger.context("cannot make the ledger")?)
 }
 

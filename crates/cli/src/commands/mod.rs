@@ -14,6 +14,8 @@ pub mod topics;
 
 pub mod lag;
 
+pub mod scenarios;
+
 pub mod dedupe;
 
 pub mod bench;
@@ -58,7 +60,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     let level = match command {
         _ if quiet => "error",
         Command::Bench(_) | Command::BenchRole(_) => "error",
-        Command::Demo(_) | Command::Send(_) | Command::Dedupe(_) => "warn",
+        Command::Demo(_) | Command::Send(_) | Command::Scenarios(_) | Command::Dedupe(_) => "warn",
         _ => "info",
     };
     telemetry::init(log.as_deref(), level).map_err(|error| Failure::Usage(error.into()))?;
@@ -74,6 +76,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Send(args) => send::run(&args, &common).await,
         Command::Topics(args) => topics::run(&args, &common).await,
         Command::Lag(args) => lag::run(&args, &common).await,
+        Command::Scenarios(args) => scenarios::run(&args, &common).await,
         Command::Dedupe(args) => dedupe::run(&args, &common).await,
         Command::Bench(args) => bench::run(&args, &common, log).await,
         Command::BenchRole(_) => crate::bench::role::run().await,

@@ -287,7 +287,7 @@ async fn told(stop: Option<watch::Receiver<bool>>) {
 }
 
 /// Why the stream ended: its verdicts say it last.
-async fn last_word(verdicts: &mut Verdicts, error: ClientError) -> ClientError {
+pub(crate) async fn last_word(verdicts: &mut Verdicts, error: ClientError) -> ClientError {
     while let Some(verdict) = verdicts.next().await {
         if let Err(why) = verdict {
             return why;

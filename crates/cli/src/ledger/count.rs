@@ -1,7 +1,7 @@
 //! Reads back everything that there is, and makes the ledger of it.
 //!
-//! In: the journal, where the log is, and where the destinations are. Out: the [`Ledger`]. Reads
-//! only; nothing is made, moved or repaired.
+//! In: what was sent, where the log is, and where the destinations are. Out: the [`Ledger`], of
+//! everything or of one run among others. Reads only; nothing is made, moved or repaired.
 
 use super::account::{Account, ReadLine};
 use super::book::Book;
@@ -11,18 +11,15 @@ use crate::demo::journal::{ContentHash, Sent};
 use cloudsync::identity::Id16;
 use cloudsync::partition::partition_of;
 use cloudsync::wire::RecordView;
-use cloudsync_consumers::DeliveredLine;
-use cloudsync_kafka::{DeadLetterHeaders, KafkaSettings};
+use cloudsync_consumers::{DeliveredLine, read_back, read_back_since};
+use cloudsync_kafka::{DeadLetterHeaders, Ends, KafkaSettings, read_topic_since};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What the ledger is made from.
 #[derive(Clone, Debug)]
 pub struct Sources<'a> {
-    /// What was sent.
-    pub journal: PathBuf,
     /// Where the log is.
     pub kafka: &'a KafkaSettings,
     /// Its identity; `None` takes every log for this one.
@@ -31,6 +28,20 @@ pub struct Sources<'a> {
     pub log_damage: Vec<String>,
     /// Name and URL of each destination.
     pub destinations: Vec<(String, String)>,
+    /// Which records are counted, if not all.
+    pub only: Option<Only>,
+}
+
+/// The records of one run in a log and at destinations that others use as well. What is damaged there
+/// may be anybody's: what it held of the run is missing.
+#[derive(Clone, Debug)]
+pub struct Only {
+    /// What their request ids begin with, and no other's.
+    pub prefix: String,
+    /// Where the log ended before the first of them was sent.
+    pub log: Ends,
+    /// The same of the dead-letter topic.
+    pub dead_letters: Ends,
 }
 
 /// What cannot be read back, because it leaves no trace.
@@ -51,15 +62,6 @@ pub struct Remembered {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CountError {
-    /// The journal cannot be read.
-    #[error("cannot read the journal of sends {path}")]
-    Journal {
-        /// Its path.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
     /// The log cannot be read.
     #[error("cannot read the topic {topic} back")]
     Log {
@@ -80,17 +82,17 @@ pub enum CountError {
     },
 }
 
-/// Makes the ledger.
+/// Makes the ledger of what was sent.
 ///
 /// # Errors
 /// [`CountError`], when something cannot be read at all. What can be read and is damaged is part
 /// of the ledger.
-pub async fn count(sources: &Sources<'_>, remembered: &Remembered) -> Result<Ledger, CountError> {
-    let journal = |source| CountError::Journal {
-        path: sources.journal.display().to_string(),
-        source,
-    };
-    let expected = Arc::new(Expected::read(&sources.journal).map_err(journal)?);
+pub async fn count(
+    expected: Expected,
+    sources: &Sources<'_>,
+    remembered: &Remembered,
+) -> Result<Ledger, CountError> {
+    let expected = Arc::new(expected);
     let book = read_log(sources, &expected).await?;
     let mut ledger = Ledger {
         sent: expected.sent,
@@ -142,18 +144,26 @@ async fn read_log(sources: &Sources<'_>, expected: &Arc<Expected>) -> Result<Boo
         let topic = topic.to_owned();
         move |source| CountError::Log { topic, source }
     };
-    cloudsync_kafka::read_topic(sources.kafka, topic, move |partition, record| {
+    let (only, nothing) = (sources.only.clone(), Ends::new());
+    let (since, dead_since) = match &sources.only {
+        Some(only) => (&only.log, &only.dead_letters),
+        None => (&nothing, &nothing),
+    };
+    read_topic_since(sources.kafka, topic, since, move |partition, record, _| {
         let at = LogPosition {
             partition,
             offset: record.offset,
         };
-        visited.lock().record(&known, at, record.value.as_deref());
+        let value = record.value.as_deref();
+        if only.as_ref().is_none_or(|only| only.has(value)) {
+            visited.lock().record(&known, at, value);
+        }
     })
     .await
     .map_err(failed(topic))?;
     let visited = Arc::clone(&book);
     let (topic, data_topic) = (&sources.kafka.dlq_topic, sources.kafka.topic.clone());
-    cloudsync_kafka::read_topic_with_headers(sources.kafka, topic, move |_, _, headers| {
+    read_topic_since(sources.kafka, topic, dead_since, move |_, _, headers| {
         if let Some(letter) = DeadLetterHeaders::parse(&headers)
             && *letter.origin.topic == *data_topic
         {
@@ -215,6 +225,9 @@ async fn read_destination(
         } else {
             line.partition
         };
+        if sources.only.as_ref().is_some_and(|it| !it.names(line.id)) {
+            return;
+        }
         let other_log = sources.log_id.as_ref().is_some_and(|ours| ours != line.log);
         account.line(&ReadLine {
             position: LogPosition {
@@ -230,11 +243,18 @@ async fn read_destination(
             fingerprint_holds: line.stated == line.fingerprint,
         });
     };
-    let read = cloudsync_consumers::read_back(url, &mut visit).await;
+    let topic = &sources.kafka.topic;
+    let read = match &sources.only {
+        Some(only) => read_back_since(url, topic, &only.log, &mut visit).await,
+        None => read_back(url, &mut visit).await,
+    };
     let read = read.map_err(|source| CountError::Destination {
         name: name.to_owned(),
         source,
     })?;
+    if sources.only.is_some() {
+        return Ok(Vec::new());
+    }
     let damaged = read.damaged.iter();
     let mut problems: Vec<String> = damaged
         .map(|object| format!("damaged at {name}: {}: {}", object.name, object.why))
@@ -267,18 +287,25 @@ async fn name_faults(faults: &mut Faults, sources: &Sources<'_>) -> Result<(), C
     let found = Arc::new(Mutex::new(wanted));
     let visited = Arc::clone(&found);
     let topic = sources.kafka.topic.clone();
-    cloudsync_kafka::read_topic(sources.kafka, &topic, move |partition, record| {
-        let at = LogPosition {
-            partition,
-            offset: record.offset,
-        };
-        if let Some(name) = visited.lock().get_mut(&at) {
-            let view = record.value.as_deref().map(RecordView::parse);
-            *name = view
-                .and_then(Result::ok)
-                .map(|view| view.request_id.to_owned());
-        }
-    })
+    let since = sources.only.as_ref().map(|only| only.log.clone());
+    let since = since.unwrap_or_default();
+    read_topic_since(
+        sources.kafka,
+        &topic,
+        &since,
+        move |partition, record, _| {
+            let at = LogPosition {
+                partition,
+                offset: record.offset,
+            };
+            if let Some(name) = visited.lock().get_mut(&at) {
+                let view = record.value.as_deref().map(RecordView::parse);
+                *name = view
+                    .and_then(Result::ok)
+                    .map(|view| view.request_id.to_owned());
+            }
+        },
+    )
     .await
     .map_err(|source| CountError::Log { topic, source })?;
     for fault in &mut faults.named {
@@ -289,4 +316,18 @@ async fn name_faults(faults: &mut Faults, sources: &Sources<'_>) -> Result<(), C
         }
     }
     Ok(())
+}
+
+// === impl Only ===
+
+impl Only {
+    /// Whether `value`, as it stands in the log, is one of them.
+    fn has(&self, value: Option<&[u8]>) -> bool {
+        let view = value.and_then(|value| RecordView::parse(value).ok());
+        view.is_some_and(|view| self.names(view.request_id))
+    }
+
+    fn names(&self, request_id: &str) -> bool {
+        request_id.starts_with(&self.prefix)
+    }
 }

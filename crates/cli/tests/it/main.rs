@@ -14,6 +14,7 @@ mod bench_dedupe;
 mod dedupe;
 mod demo;
 mod doctor;
+mod scenarios;
 mod send;
 mod tampering;
 mod terminal;

@@ -2,7 +2,10 @@
 
 use crate::support::{PATIENCE, eventually, fill, log, record};
 use bytes::Bytes;
-use cloudsync_kafka::{KafkaSettings, ProduceError, ProduceRecord, Producer, read_topic};
+use cloudsync_kafka::{
+    KafkaSettings, PolledRecord, ProduceError, ProduceRecord, Producer, read_topic,
+    read_topic_since, topic_ends,
+};
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use std::collections::HashMap;
@@ -50,12 +53,32 @@ async fn every_record_lies_where_its_result_says() {
     });
     assert_eq!(count.await.unwrap(), 50_000);
     assert!(read.iter().collect::<HashMap<_, _>>() == expected);
+    only_what_was_written_since(&settings, &producer, &expected).await;
     assert_eq!(producer.close(PATIENCE).await, 0);
     let after = producer.produce(&settings.topic, vec![record(0, 12)]).await;
     assert!(
         matches!(after[..], [Err(ProduceError::Unavailable { .. })]),
         "{after:?}"
     );
+}
+
+async fn only_what_was_written_since(
+    settings: &KafkaSettings,
+    producer: &Producer,
+    before: &HashMap<(i32, i64), (Bytes, Bytes)>,
+) {
+    let ends = topic_ends(settings, &settings.topic).await.unwrap();
+    let partitions = ends.values().map(|end| u64::try_from(*end).unwrap());
+    assert_eq!(partitions.sum::<u64>(), before.len() as u64);
+    let late = producer.produce(&settings.topic, vec![record(3, 12)]).await;
+    assert!(late.iter().all(Result::is_ok), "{late:?}");
+    let (found, read) = mpsc::channel();
+    let visit = move |partition, record: PolledRecord, _| {
+        found.send((partition, record.offset)).unwrap();
+    };
+    let count = read_topic_since(settings, &settings.topic, &ends, visit).await;
+    assert_eq!(count.unwrap(), 1);
+    assert_eq!(read.iter().collect::<Vec<_>>(), [(3, ends[&3])]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
