@@ -37,6 +37,20 @@ pub(crate) fn register(metrics: &Metrics, pipeline: &Pipeline, producer: &Produc
         "Ids acknowledged of late that are remembered",
         move || recent.len() as u64,
     );
+    let (remembered, dropped) = (
+        Arc::clone(pipeline.receipts.kept()),
+        Arc::clone(pipeline.receipts.kept()),
+    );
+    instruments.gauge(
+        "cloudsync.gateway.receipts",
+        "Ids whose place in the log this process remembers",
+        move || remembered.len() as u64,
+    );
+    instruments.counter(
+        "cloudsync.gateway.receipts.dropped",
+        "Records whose place was not written to Redis, because it was away or too slow",
+        move || dropped.dropped(),
+    );
     let (records, bytes, streams) = (admission(), admission(), admission());
     instruments.gauge(
         "cloudsync.gateway.in_flight.records",

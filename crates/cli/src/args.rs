@@ -5,10 +5,12 @@ mod dedupe;
 mod doctor;
 pub mod examples;
 mod flags;
+mod receipt;
 mod send;
 
 pub use dedupe::{DedupeArgs, DedupeCommand, DedupeIdArgs, DedupePlanArgs, DedupeStatsArgs};
 pub use doctor::DoctorArgs;
+pub use receipt::ReceiptArgs;
 pub use send::SendArgs;
 
 pub use bench::{BenchArgs, BenchDedupe, BenchDestinations, BenchKind, BenchRoleArgs};
@@ -33,7 +35,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo, send and dedupe; error for bench and with --quiet].
+    /// RUST_LOG, else info; warn for demo, send, receipt and dedupe; error for bench and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// Show no progress and no notes, and log errors only; what is asked for, and what went
@@ -63,6 +65,9 @@ pub enum Command {
     /// Send records to a gateway, again and again until they are acknowledged.
     #[command(after_help = examples::SEND)]
     Send(SendArgs),
+    /// Tell where a record is: its place in the log, and what became of it at each destination.
+    #[command(after_help = examples::RECEIPT)]
+    Receipt(ReceiptArgs),
     /// Make and check the topics.
     #[command(after_help = examples::TOPICS)]
     Topics(TopicsArgs),

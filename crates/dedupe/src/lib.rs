@@ -3,7 +3,8 @@
 //! [`claim`] what is asked and answered, [`store`] the trait and its laws, [`settings`] which
 //! store is opened and with which limits, [`memory`] the store that lives in one process,
 //! [`embedded`] the same with a log on this machine's disk behind it; the module `redis` has the
-//! ones that replicas share.
+//! ones that replicas share. [`receipts`] is no dedupe: which place in the log an id got, for those
+//! who ask where their record is.
 
 #![forbid(unsafe_code)]
 
@@ -24,9 +25,14 @@ pub mod embedded;
 pub mod memory;
 mod redis;
 
-pub use claim::{Claim, Lease, LogPosition, Lookup, Subject, Token, shard_of};
+// 4. what was accepted, and where it lies
+pub mod newest;
+pub mod receipts;
+
+pub use claim::{Claim, Found, FoundState, Lease, LogPosition, Lookup, Subject, Token, shard_of};
 pub use embedded::EmbeddedStore;
 pub use memory::MemoryStore;
+pub use newest::Newest;
+pub use receipts::{Accepted, Receipts, SharedReceipts};
 pub use settings::{DedupeSettings, OnUnavailable, OpenError, open};
 pub use store::{DedupeStore, Health, Stats, StoreError};
-pub use table::Index;

@@ -7,7 +7,7 @@
 //!
 //! [`url`] where Redis is, [`dial`] how a connection comes about, [`link`] what is sent on it,
 //! [`held`] how it is kept; [`names`] and [`plan`] what lies where; [`buckets`] and [`keys`] the
-//! two layouts. `docs/dedupe-redis.md` has the rights that a user of Redis needs.
+//! two layouts; [`receipts`] what gateways share. `docs/dedupe-redis.md` has the rights that a user of Redis needs.
 
 use crate::settings::{DedupeSettings, Layout, OpenError};
 use crate::store::DedupeStore;
@@ -45,6 +45,9 @@ mod counts;
 mod keys;
 mod repeats;
 
+// 5. what gateways share
+pub(crate) mod receipts;
+
 pub(crate) use names::is_namespace;
 pub(crate) use url::is_redis;
 
@@ -69,6 +72,14 @@ fn connected_later(
     destination: &str,
     looks: bool,
 ) -> Result<Arc<dyn DedupeStore>, OpenError> {
+    let held = held(settings, destination, looks)?;
+    Ok(match settings.layout {
+        Layout::Buckets => Arc::new(Buckets::new(held, settings)),
+        Layout::Keys => Arc::new(Keys::new(held, settings)),
+    })
+}
+
+fn held(settings: &DedupeSettings, destination: &str, looks: bool) -> Result<Held, OpenError> {
     let wrong = |reason| OpenError::Url { reason };
     let mut target = Target::parse(&settings.url).map_err(wrong)?;
     if destination.contains(['{', '}']) || destination.contains(char::is_whitespace) {
@@ -82,16 +93,12 @@ fn connected_later(
     if settings.redis_password.is_some() {
         target.password.clone_from(&settings.redis_password);
     }
-    let held = Held::new(
+    Ok(Held::new(
         format!("{target} of {destination}"),
         Dialer::new(target, settings)?,
         Names::new(&settings.namespace, destination, settings.shards),
         Meta::of(settings),
         settings.redis_maxmemory_policy.clone(),
         looks,
-    );
-    Ok(match settings.layout {
-        Layout::Buckets => Arc::new(Buckets::new(held, settings)),
-        Layout::Keys => Arc::new(Keys::new(held, settings)),
-    })
+    ))
 }

@@ -44,7 +44,7 @@ pub struct SendArgs {
 }
 
 /// What a client would take for an address, and never reach.
-fn endpoint(text: &str) -> Result<String, String> {
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let rest = text
         .strip_prefix("http://")
         .or_else(|| text.strip_prefix("https://"));

@@ -16,7 +16,7 @@ use super::link::Request;
 use super::plan::{Part, plan};
 use super::repeats::claim_all;
 use super::value::{Known, State};
-use crate::claim::{Claim, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, Lookup, Subject, Token};
 use crate::settings::DedupeSettings;
 use crate::store::{DedupeStore, Health, Stats, StoreError};
 use async_trait::async_trait;
@@ -90,8 +90,8 @@ impl Keys {
         commands.collect()
     }
 
-    async fn look(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
-        let mut lookups = vec![Lookup::Unknown; subjects.len()];
+    async fn look(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
+        let mut all = vec![None; subjects.len()];
         let places: Vec<usize> = (0..subjects.len()).collect();
         let commands = |part: &Part| {
             let mut get = Cmd::with_capacity(part.places.len() + 1, part.places.len() * 64);
@@ -106,15 +106,15 @@ impl Keys {
                 return Err(Fault::unreadable("the answer to MGET"));
             };
             for (place, value) in part.places.iter().zip(found) {
-                let pair = subjects.get(*place).zip(lookups.get_mut(*place));
-                if let (Some(known), Some((subject, lookup))) = (read(value)?, pair) {
-                    *lookup = known.look(0, subject);
+                let found = read(value)?.and_then(|known| known.found(0));
+                if let Some(of_place) = all.get_mut(*place) {
+                    *of_place = found;
                 }
             }
             Ok(())
         })
         .await?;
-        Ok(lookups)
+        Ok(all)
     }
 }
 
@@ -138,9 +138,15 @@ impl Keys {
 #[async_trait]
 impl DedupeStore for Keys {
     async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
-        let lookups = self.look(subjects).await?;
+        let found = self.look(subjects).await?;
+        let lookups = found.into_iter().zip(subjects);
+        let lookups: Vec<Lookup> = lookups.map(|(found, s)| Lookup::of(found, s)).collect();
         self.counts.looked_up(subjects, &lookups);
         Ok(lookups)
+    }
+
+    async fn inspect(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
+        self.look(subjects).await
     }
 
     async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {
