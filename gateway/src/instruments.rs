@@ -37,20 +37,6 @@ pub(crate) fn register(metrics: &Metrics, pipeline: &Pipeline, producer: &Produc
         "Ids acknowledged of late that are remembered",
         move || recent.len() as u64,
     );
-    let (remembered, dropped) = (
-        Arc::clone(pipeline.receipts.kept()),
-        Arc::clone(pipeline.receipts.kept()),
-    );
-    instruments.gauge(
-        "cloudsync.gateway.receipts",
-        "Ids whose place in the log this process remembers",
-        move || remembered.len() as u64,
-    );
-    instruments.counter(
-        "cloudsync.gateway.receipts.dropped",
-        "Records whose place was not written to Redis, because it was away or too slow",
-        move || dropped.dropped(),
-    );
     let (records, bytes, streams) = (admission(), admission(), admission());
     instruments.gauge(
         "cloudsync.gateway.in_flight.records",
@@ -72,5 +58,22 @@ pub(crate) fn register(metrics: &Metrics, pipeline: &Pipeline, producer: &Produc
         "cloudsync.gateway.producer.in_flight.records",
         "Records that are on their way into the log",
         move || producer.in_flight() as u64,
+    );
+    register_receipts(metrics, pipeline);
+}
+
+fn register_receipts(metrics: &Metrics, pipeline: &Pipeline) {
+    let instruments = metrics.instruments([]);
+    let kept = || Arc::clone(pipeline.receipts.kept());
+    let (remembered, dropped) = (kept(), kept());
+    instruments.gauge(
+        "cloudsync.gateway.receipts",
+        "Ids whose place in the log this process remembers",
+        move || remembered.len() as u64,
+    );
+    instruments.counter(
+        "cloudsync.gateway.receipts.dropped",
+        "Records whose place was not written to Redis, because it was away or too slow",
+        move || dropped.dropped(),
     );
 }

@@ -7,10 +7,11 @@
 //! matter.
 //!
 //! What is remembered: id → place, in this process and in Redis ([`cloudsync_dedupe::Receipts`]).
-//! What is asked: the committed offsets of the groups (`commits`), first, then the marks in the
-//! destinations' dedupe stores, where this process can reach them. Where nobody remembers the place of
-//! an id, the latest one that a mark names takes its place. `watch` asks again and again.
+//! What is asked (`asked`): the committed offsets of the groups (`commits`), first, then the marks in
+//! the destinations' dedupe stores, where this process can reach them. Where nobody remembers the
+//! place of an id, the latest one that a mark names counts. `watch` asks again and again.
 
+mod asked;
 mod commits;
 mod judge;
 mod watch;
@@ -18,8 +19,8 @@ mod watch;
 pub(crate) use watch::watch;
 
 use crate::batch::Batch;
-use cloudsync::identity::{Fingerprint, Id16};
-use cloudsync::limits::{MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES};
+use asked::{busy, check, unknown};
+use cloudsync::identity::Id16;
 use cloudsync::reason::Refusal;
 use cloudsync::v1::destination_receipt::State as Told;
 use cloudsync::v1::{
@@ -34,17 +35,12 @@ use commits::{Commits, Committed};
 use futures::future::join_all;
 use judge::State;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Most receipts that are being looked up at once.
 const LOOKS: usize = 256;
 /// Most calls that watch at once.
 const WATCHERS: usize = 64;
-/// How long one too many is asked to wait.
-const BUSY_DELAY: Duration = Duration::from_secs(1);
-/// How long one is asked to wait when a dedupe store cannot be asked.
-const STORE_DELAY: Duration = Duration::from_secs(1);
 /// Why a record is dead-lettered whose id belongs to another content.
 const ID_CONFLICT: &str = "id_conflict";
 
@@ -122,8 +118,8 @@ impl Receipts {
         &self.kept
     }
 
-    /// Remembers the records of `batch` that the log has acknowledged and placed; they were accepted
-    /// at `accept_time`.
+    /// Remembers the records of `batch` that the log has acknowledged and placed; they were
+    /// accepted at `accept_time`.
     pub(crate) fn remember(&self, batch: &Batch, results: &[Produced], accept_time: Time) {
         if results.is_empty() || !self.kept.are_kept() {
             return;
@@ -178,11 +174,10 @@ impl Receipts {
 
     /// What is known of the records `names`.
     async fn records(&self, names: Vec<GetReceiptRequest>) -> Result<Vec<Record>, Refusal> {
-        let subjects: Vec<Subject> = names.iter().map(|name| self.subject(name)).collect();
-        let (mut kept, mut silent) = match self.kept.find(&subjects).await {
-            Ok(kept) => (kept, None),
-            Err(error) => (vec![None; subjects.len()], Some(error.to_string())),
-        };
+        let subjects = names.iter().map(|name| asked::subject(name, self.shards));
+        let subjects: Vec<Subject> = subjects.collect();
+        let (mut kept, unasked) = self.kept.find(&subjects).await;
+        let mut silent = unasked.map(|error| error.to_string());
         if kept.iter().any(Option::is_none) {
             let (marks, unasked) = self.marks(&subjects).await;
             silent = silent.or(unasked);
@@ -205,7 +200,7 @@ impl Receipts {
                     at: (at > 0).then_some(at),
                     destinations,
                 }),
-                None => Err(self.unknown(&name, silent.as_deref())),
+                None => Err(unknown(&name, silent.as_deref(), &self.destinations)),
             })
             .collect()
     }
@@ -293,8 +288,8 @@ impl Receipts {
         }
     }
 
-    /// What stands under the ids of `subjects`, for each destination; nothing where its store is not
-    /// to be asked from here. And why one that is did not answer.
+    /// What stands under the ids of `subjects`, for each destination; nothing where its store is
+    /// not to be asked from here. And why one that is did not answer.
     async fn marks(&self, subjects: &[Subject]) -> (Vec<Vec<Option<Found>>>, Option<String>) {
         let asked = self.destinations.iter().map(|it| async {
             match &it.marks {
@@ -310,48 +305,6 @@ impl Receipts {
         });
         let (found, reasons): (Vec<_>, Vec<_>) = join_all(asked).await.into_iter().unzip();
         (found, reasons.into_iter().flatten().next())
-    }
-
-    /// The id of `name`, and no content.
-    fn subject(&self, name: &GetReceiptRequest) -> Subject {
-        let chooses = if name.key.is_empty() {
-            &name.request_id
-        } else {
-            &name.key
-        };
-        Subject {
-            id: Id16::of(DEFAULT_TENANT, &name.key, &name.request_id),
-            fingerprint: Fingerprint(0),
-            shard: shard_of(chooses.as_bytes(), self.shards),
-            position: LogPosition {
-                partition: -1,
-                offset: -1,
-            },
-        }
-    }
-
-    /// `silent`: why somebody did not answer who may know it.
-    fn unknown(&self, name: &GetReceiptRequest, silent: Option<&str>) -> Refusal {
-        let GetReceiptRequest { request_id, key } = name;
-        if let Some(why) = silent {
-            let text = format!("whether {request_id:?} is known cannot be told now: {why}");
-            return Refusal::retryable(ErrorReason::DedupeUnavailable, STORE_DELAY, text);
-        }
-        let key = match key.is_empty() {
-            true => "without a key".to_owned(),
-            false => format!("with the key {key:?}"),
-        };
-        let asked = self.destinations.iter().any(|it| it.marks.is_some());
-        let and = if asked {
-            ", and no dedupe store has a mark of it"
-        } else {
-            "; the consumers' dedupe stores cannot be asked from here"
-        };
-        let text = format!(
-            "no receipt of {request_id:?} {key}: this gateway does not remember that it was \
-             acknowledged{and}"
-        );
-        Refusal::permanent(ErrorReason::ReceiptUnknown, text)
     }
 }
 
@@ -373,25 +326,6 @@ fn by_marks(subject: &Subject, marks: impl Iterator<Item = Found>) -> Option<Acc
         at: 0,
         destinations: Accepted::EVERYWHERE,
     })
-}
-
-/// Checks what a client calls a record.
-fn check(name: &GetReceiptRequest) -> Result<(), Refusal> {
-    let GetReceiptRequest { request_id, key } = name;
-    if request_id.is_empty() {
-        return Err(Refusal::of_field(
-            ErrorReason::RequestIdMissing,
-            "request_id",
-            "request_id is empty; say which record is meant",
-        ));
-    }
-    crate::validate::longest("request_id", request_id.len(), MAX_REQUEST_ID_BYTES)?;
-    crate::validate::longest("key", key.len(), MAX_KEY_BYTES)
-}
-
-fn busy(what: &str, most: usize) -> Refusal {
-    let text = format!("{most} {what} already; ask again a little later");
-    Refusal::retryable(ErrorReason::Overloaded, BUSY_DELAY, text)
 }
 
 fn millis(time: Time) -> u64 {

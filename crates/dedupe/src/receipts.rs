@@ -145,11 +145,9 @@ impl Receipts {
         }
     }
 
-    /// What is remembered of the id of each of `subjects`, whatever else they say.
-    ///
-    /// # Errors
-    /// [`StoreError`], when Redis would have to be asked and cannot be.
-    pub async fn find(&self, subjects: &[Subject]) -> Result<Vec<Option<Accepted>>, StoreError> {
+    /// What is remembered of the id of each of `subjects`, whatever else they say; and why Redis
+    /// was not asked about those that this process does not remember, if it could not be.
+    pub async fn find(&self, subjects: &[Subject]) -> (Vec<Option<Accepted>>, Option<StoreError>) {
         let mut found = match &self.newest {
             None => vec![None; subjects.len()],
             Some(newest) => {
@@ -159,22 +157,25 @@ impl Receipts {
             }
         };
         let Some(shared) = &self.shared else {
-            return Ok(found);
+            return (found, None);
         };
         let missing = || (0..subjects.len()).filter(|at| found.get(*at) == Some(&None));
         let places: Vec<usize> = missing().collect();
         if places.is_empty() {
-            return Ok(found);
+            return (found, None);
         }
         let asked = places.iter().filter_map(|at| subjects.get(*at)).copied();
         let asked: Vec<Subject> = asked.collect();
-        let answers = shared.store.find(&asked).await?;
+        let answers = match shared.store.find(&asked).await {
+            Ok(answers) => answers,
+            Err(error) => return (found, Some(error)),
+        };
         for (place, answer) in places.into_iter().zip(answers) {
             if let Some(one) = found.get_mut(place) {
                 *one = answer;
             }
         }
-        Ok(found)
+        (found, None)
     }
 
     /// Writes to Redis what waits for it, until `ended`; then once more, and returns. Where nothing
@@ -303,10 +304,10 @@ mod tests {
         ];
         receipts.remember(all.into_iter());
         let subjects = [accepted(1, 0).subject, accepted(2, 0).subject];
-        let found = receipts.find(&subjects).await.unwrap();
+        let (found, _) = receipts.find(&subjects).await;
         assert_eq!(found, [Some(accepted(1, 9)), Some(accepted(2, 6))]);
         receipts.remember(std::iter::once(accepted(3, 1)));
-        let found = receipts.find(&subjects).await.unwrap();
+        let (found, _) = receipts.find(&subjects).await;
         assert_eq!(found, [None, Some(accepted(2, 6))]);
         assert_eq!((receipts.len(), receipts.dropped()), (2, 0));
     }

@@ -108,29 +108,19 @@ impl Table {
 
     pub(crate) fn lookup(&mut self, now: u64, subject: &Subject) -> Lookup {
         self.counts.lookups += 1;
-        match self.known(now, subject) {
-            None => Lookup::Unknown,
-            Some(Entry::Held(held)) if held.deadline <= now => Lookup::Unknown,
-            Some(entry) if entry.fingerprint() != subject.fingerprint => {
-                self.counts.conflicts += 1;
-                Lookup::Conflict {
-                    stored: entry.fingerprint(),
-                }
-            }
-            Some(Entry::Held(_)) => Lookup::InProgress,
-            Some(Entry::Marked(known)) => {
-                let position = self.met_again(known.position, subject);
-                if known.done {
-                    Lookup::Done { position }
-                } else {
-                    Lookup::DeadLettered { position }
-                }
+        let lookup = Lookup::of(self.found(now, subject), subject);
+        match lookup {
+            Lookup::Unknown | Lookup::InProgress => {}
+            Lookup::Conflict { .. } => self.counts.conflicts += 1,
+            Lookup::Done { position } | Lookup::DeadLettered { position } => {
+                self.met_again(position, subject);
             }
         }
+        lookup
     }
 
     /// What stands under the id of `subject`, whatever its content. Not counted.
-    pub(crate) fn found(&mut self, now: u64, subject: &Subject) -> Option<Found> {
+    pub(crate) fn found(&self, now: u64, subject: &Subject) -> Option<Found> {
         let entry = self.known(now, subject)?;
         let fingerprint = entry.fingerprint();
         let state = match entry {

@@ -1,7 +1,7 @@
 //! Beside the walk, over HTTP: where is my record?
 //!
-//! In: the path's id and the query's key. Out: the receipt as JSON, or a problem. Promises: says what
-//! `GetReceipt` says.
+//! In: the path's id and the query's key. Out: the receipt as JSON, or a problem. Promises: says
+//! what `GetReceipt` says.
 
 use super::Context;
 use super::answer;

@@ -5,10 +5,10 @@
 //! the commit is, as long as it was read before the mark: it may only say less.
 //!
 //! What it rests on: a commit covers what is settled and never moves back; a mark *done* or
-//! *dead-lettered* states a fact and is set before the record's offset is committed, while the store
-//! can be asked; what stands in the log before a record with the same key was judged before it. So an
-//! older record's mark with another content, seen after the commit has passed this one, is what this
-//! one was judged by.
+//! *dead-lettered* states a fact and is set before the record's offset is committed, while the
+//! store can be asked; what stands in the log before a record with the same key was judged before
+//! it. So an older record's mark with another content, seen after the commit has passed this one,
+//! is what this one was judged by.
 //!
 //! One thing no mark tells: a record that was written while the store could not be asked, and whose
 //! own mark was lost before it was made. If its id had been used for another content before, that

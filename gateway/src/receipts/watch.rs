@@ -5,8 +5,9 @@
 //! does not read; ends when everything is final, when something cannot be told, and with `DRAINING`
 //! when the gateway stops.
 
+use super::asked::{busy, check};
 use super::commits::FRESH;
-use super::{Receipts, Record, WATCHERS, busy, check};
+use super::{Receipts, Record, WATCHERS};
 use cloudsync::ErrorReason;
 use cloudsync::reason::Refusal;
 use cloudsync::v1::{GetReceiptRequest, Receipt, WatchReceiptsResponse};

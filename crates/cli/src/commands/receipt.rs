@@ -1,8 +1,8 @@
 //! `cloudsync receipt`: where is my record?
 //!
-//! In: a request id and its key. Out: where the record lies in the log, and what became of it at each
-//! destination, as a table or as the JSON of `GET /api/receipts/{id}`. Exit code 0 when it is known, 1
-//! when the gateway knows of no such record, 2 when the gateway could not be asked.
+//! In: a request id and its key. Out: where the record lies in the log, and what became of it at
+//! each destination, as a table or as the JSON of `GET /api/receipts/{id}`. Exit code 0 when it is
+//! known, 1 when the gateway knows of no such record, 2 when the gateway could not be asked.
 
 use super::Common;
 use crate::args::{Output, ReceiptArgs};
@@ -41,14 +41,16 @@ pub(super) async fn run(args: &ReceiptArgs, _common: &Common) -> Result<(), Fail
 }
 
 fn failure(args: &ReceiptArgs, error: ClientError) -> Failure {
-    match error.reason() {
-        Some(ErrorReason::ReceiptUnknown) => Failure::Failed(match error {
-            ClientError::Refused(status) => anyhow!("{}", status.message()),
-            other => other.into(),
-        }),
-        _ => Failure::Usage(
-            anyhow::Error::new(error).context(format!("cannot ask the gateway {}", args.endpoint)),
-        ),
+    let is_unknown = error.reason() == Some(ErrorReason::ReceiptUnknown);
+    let why = match error {
+        ClientError::Refused(status) => status.message().to_owned(),
+        other => other.to_string(),
+    };
+    if is_unknown {
+        Failure::Failed(anyhow!(why))
+    } else {
+        let endpoint = &args.endpoint;
+        Failure::Usage(anyhow!("cannot ask the gateway {endpoint}: {why}"))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::{ASSIGNED, START, program, start, stop};
 use cloudsync::v1::destination_receipt::State;
-use cloudsync::v1::{Position, Receipt};
+use cloudsync::v1::{DeadLettered, Duplicate, Position, Receipt};
 use cloudsync::{Client, ClientSettings, ErrorReason, SyncRecord};
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use cloudsync_harness::endpoint::{Behaviour, Endpoint};
@@ -36,8 +36,7 @@ async fn send(client: &Client, record: SyncRecord) -> Position {
 fn at<'a>(receipt: &'a Receipt, name: &str) -> &'a State {
     let mut all = receipt.destinations.iter();
     let of = all.find(|it| it.destination == name);
-    of.and_then(|it| it.state.as_ref())
-        .unwrap_or_else(|| panic!("nothing of {name} in {receipt:?}"))
+    of.unwrap().state.as_ref().unwrap()
 }
 
 fn is_open(state: &State) -> bool {
@@ -81,8 +80,49 @@ async fn up_tells_what_became_of_each_record_also_after_a_restart() {
     start(&mut up).await;
     let client = Client::new(ClientSettings::to(up.endpoint())).unwrap();
 
+    let (first, last) = is_delivered_once_the_endpoint_is_there(&client, &mut endpoint).await;
+    let State::Delivered(delivered) = at(&last, "aws") else {
+        panic!("{last:?}");
+    };
+    assert!(
+        directory
+            .path()
+            .join("aws")
+            .join(&delivered.object)
+            .is_file()
+    );
+    what_comes_again_is_a_duplicate_or_a_conflict(&client, &first).await;
+    let kafka = settings(&up.log.to_string());
+    let dead = read_topic(&kafka, &kafka.dlq_topic, |_, _| {})
+        .await
+        .unwrap();
+    assert_eq!(dead, 2, "it is what it says");
+    let one = SyncRecord {
+        destinations: vec!["aws".to_owned()],
+        ..record("order-2", "two")
+    };
+    send(&client, one).await;
+    let receipt = settled(&client, "order-2").await;
+    assert_eq!(receipt.destinations.len(), 1, "{receipt:?}");
+    the_command_tells_the_same(&up, &first).await;
+
+    stop(&mut up).await;
+    start(&mut up).await;
+    let receipt = client.receipt("order-1", "kim").await.unwrap();
+    assert_eq!(receipt.position, Some(first), "as the marks have it");
+    assert!(receipt.accept_time.is_none());
+    assert_eq!(at(&receipt, "aws"), at(&last, "aws"));
+    assert_eq!(at(&receipt, "azure"), at(&last, "azure"));
+    stop(&mut up).await;
+}
+
+/// Out: the place of `order-1`, and its last receipt.
+async fn is_delivered_once_the_endpoint_is_there(
+    client: &Client,
+    endpoint: &mut Endpoint,
+) -> (Position, Receipt) {
     endpoint.go_away().await.unwrap();
-    let first = send(&client, record("order-1", "one")).await;
+    let first = send(client, record("order-1", "one")).await;
     let mut watch = client
         .watch_receipts([("order-1".to_owned(), "kim".to_owned())])
         .await
@@ -100,69 +140,38 @@ async fn up_tells_what_became_of_each_record_also_after_a_restart() {
         seen.push(receipt);
     }
     let last = seen.pop().unwrap();
-    let State::Delivered(delivered) = at(&last, "aws") else {
-        panic!("{last:?}");
-    };
-    assert!(
-        directory
-            .path()
-            .join("aws")
-            .join(&delivered.object)
-            .is_file()
-    );
     assert!(
         matches!(at(&last, "azure"), State::Delivered(_)),
         "{last:?}"
     );
     assert_eq!(endpoint.with_effect(), 1);
-
-    let again = send(&client, record("order-1", "one")).await;
-    assert_ne!(again, first);
-    let receipt = settled(&client, "order-1").await;
-    assert_eq!(receipt.position, Some(again));
-    for name in ["aws", "azure"] {
-        let State::Duplicate(of) = at(&receipt, name) else {
-            panic!("{receipt:?}");
-        };
-        assert_eq!(of.position.as_ref(), Some(&first));
-    }
-
-    send(&client, record("order-1", "another")).await;
-    let receipt = settled(&client, "order-1").await;
-    for name in ["aws", "azure"] {
-        let State::DeadLettered(dead) = at(&receipt, name) else {
-            panic!("{receipt:?}");
-        };
-        assert_eq!(dead.reason, "id_conflict");
-        assert_eq!(dead.position.as_ref(), Some(&first));
-    }
-    let kafka = settings(&up.log.to_string());
-    let dead = read_topic(&kafka, &kafka.dlq_topic, |_, _| {})
-        .await
-        .unwrap();
-    assert_eq!(dead, 2, "it is what it says");
-
-    let one = SyncRecord {
-        destinations: vec!["aws".to_owned()],
-        ..record("order-2", "two")
-    };
-    send(&client, one).await;
-    let receipt = settled(&client, "order-2").await;
-    assert_eq!(receipt.destinations.len(), 1, "{receipt:?}");
-
-    the_command_tells_the_same(&up, &last).await;
-
-    stop(&mut up).await;
-    start(&mut up).await;
-    let receipt = client.receipt("order-1", "kim").await.unwrap();
-    assert_eq!(receipt.position, Some(first), "as the marks have it");
-    assert!(receipt.accept_time.is_none());
-    assert_eq!(at(&receipt, "aws"), at(&last, "aws"));
-    assert_eq!(at(&receipt, "azure"), at(&last, "azure"));
-    stop(&mut up).await;
+    (first, last)
 }
 
-async fn the_command_tells_the_same(up: &Up, of_order_1: &Receipt) {
+async fn what_comes_again_is_a_duplicate_or_a_conflict(client: &Client, first: &Position) {
+    let again = send(client, record("order-1", "one")).await;
+    assert_ne!(&again, first);
+    let receipt = settled(client, "order-1").await;
+    assert_eq!(receipt.position, Some(again));
+    for name in ["aws", "azure"] {
+        let duplicate = Duplicate {
+            position: Some(first.clone()),
+        };
+        assert_eq!(at(&receipt, name), &State::Duplicate(duplicate));
+    }
+
+    send(client, record("order-1", "another")).await;
+    let receipt = settled(client, "order-1").await;
+    for name in ["aws", "azure"] {
+        let dead = DeadLettered {
+            reason: "id_conflict".to_owned(),
+            position: Some(first.clone()),
+        };
+        assert_eq!(at(&receipt, name), &State::DeadLettered(dead));
+    }
+}
+
+async fn the_command_tells_the_same(up: &Up, first: &Position) {
     let endpoint = up.endpoint();
     let known = command(&endpoint, &["order-2", "--key", "kim", "--watch"]).await;
     assert_eq!(known.status.code(), Some(0), "{known:?}");
@@ -178,7 +187,6 @@ async fn the_command_tells_the_same(up: &Up, of_order_1: &Receipt) {
     let json: serde_json::Value = serde_json::from_slice(&known.stdout).unwrap();
     assert_eq!(json["destinations"][0]["state"], "dead_lettered");
     assert_eq!(json["destinations"][0]["reason"], "id_conflict");
-    let first = of_order_1.position.as_ref().unwrap();
     let position = &json["destinations"][0]["position"];
     assert_eq!(position["offset"], first.offset, "{json}");
 
@@ -227,11 +235,12 @@ async fn once_known(client: &Client, id: &str) -> Receipt {
     loop {
         match client.receipt(id, "kim").await {
             Ok(receipt) => return receipt,
-            Err(error) if error.reason() == Some(ErrorReason::ReceiptUnknown) => {
+            Err(error) => {
+                let reason = error.reason();
+                assert_eq!(reason, Some(ErrorReason::ReceiptUnknown), "{error}");
                 assert!(Instant::now() < end, "{error}");
                 sleep(Duration::from_millis(20)).await;
             }
-            Err(error) => panic!("{error}"),
         }
     }
 }
@@ -265,19 +274,10 @@ async fn gateways_that_share_a_redis_tell_the_same_and_one_alone_knows_less() {
         "{known:?}"
     );
 
-    // The consumer of azure comes only while somebody watches.
-    let mut azure = None;
-    let name = [("order-1".to_owned(), "kim".to_owned())];
-    let mut watch = asked_other.watch_receipts(name).await.unwrap();
-    let mut last = None;
-    while let Some(receipt) = timeout(PATIENCE, watch.next()).await.unwrap().unwrap() {
-        if azure.is_none() {
-            assert!(matches!(at(&receipt, "azure"), State::Pending(_)));
-            azure = Some(consumer(&kafka, data, &redis.url(), "azure"));
-        }
-        last = Some(receipt);
-    }
-    let last = last.unwrap();
+    let last = is_delivered_once_its_consumer_runs(&asked_other, || {
+        consumer(&kafka, data, &redis.url(), "azure")
+    });
+    let (_azure, last) = last.await;
     for name in ["aws", "azure"] {
         assert!(matches!(at(&last, name), State::Delivered(_)), "{last:?}");
     }
@@ -310,4 +310,23 @@ async fn gateways_that_share_a_redis_tell_the_same_and_one_alone_knows_less() {
     let unknown = asked_alone.receipt("order-1", "kim").await.unwrap_err();
     assert_eq!(unknown.reason(), Some(ErrorReason::ReceiptUnknown));
     assert!(aws.wrote(ASSIGNED) > 0);
+}
+
+/// Watches `order-1`; `consumer` starts the one of azure when it is seen to be pending there.
+async fn is_delivered_once_its_consumer_runs(
+    client: &Client,
+    consumer: impl Fn() -> Program,
+) -> (Option<Program>, Receipt) {
+    let mut azure = None;
+    let name = [("order-1".to_owned(), "kim".to_owned())];
+    let mut watch = client.watch_receipts(name).await.unwrap();
+    let mut last = None;
+    while let Some(receipt) = timeout(PATIENCE, watch.next()).await.unwrap().unwrap() {
+        if azure.is_none() {
+            assert!(matches!(at(&receipt, "azure"), State::Pending(_)));
+            azure = Some(consumer());
+        }
+        last = Some(receipt);
+    }
+    (azure, last.unwrap())
 }
