@@ -77,6 +77,8 @@ async fn up_tells_what_became_of_each_record_also_after_a_restart() {
         .set("CLOUDSYNC_DESTINATIONS__AWS__MODE", "record");
     up.program
         .set("CLOUDSYNC_DESTINATIONS__AZURE__URL", &endpoint.url());
+    up.program
+        .set("CLOUDSYNC_DESTINATIONS__AZURE__ALLOW_PRIVATE", "true");
     start(&mut up).await;
     let client = Client::new(ClientSettings::to(up.endpoint())).unwrap();
 
