@@ -12,6 +12,8 @@
 //! | one record | [`Client::send_one`] |
 //! | the bare `SyncData` call | [`Client::sync_data`] |
 //!
+//! Where a record is after that, [`Client::receipt`] and [`Client::watch_receipts`] tell.
+//!
 //! ```no_run
 //! use cloudsync::{Client, ClientSettings, SyncRecord};
 //!
@@ -47,17 +49,19 @@ mod connection;
 mod driver;
 mod outbox;
 mod pool;
+mod receipts;
 mod unacked;
 
 pub use error::ClientError;
 pub use hooks::{ClientMetrics, TraceContext, TraceSource};
+pub use receipts::ReceiptWatch;
 pub use settings::ClientSettings;
 pub use stream::{RecordSender, RecordStream, StreamStats, Verdicts};
 pub use summary::{MAX_NAMED_REJECTIONS, Summary};
 pub use tokio_stream::iter;
 pub use unacked::Verdict;
 
-use crate::v1::{SyncDataResponse, SyncRecord, SyncRecordResponse};
+use crate::v1::{GetReceiptRequest, Receipt, SyncDataResponse, SyncRecord, SyncRecordResponse};
 use pool::Pool;
 use std::pin::pin;
 use std::sync::Arc;
@@ -175,5 +179,32 @@ impl Client {
         records: impl Stream<Item = SyncRecord> + Send + 'static,
     ) -> Result<SyncDataResponse, ClientError> {
         calls::sync_data(&self.settings, self.pool.lane(), records).await
+    }
+
+    /// Asks where the record is that was sent as `request_id` with `key` (empty: without one): its
+    /// place in the log, and what became of it at each destination. One attempt, at most as long as
+    /// [`ClientSettings::deadline`].
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`], with [`ErrorReason::ReceiptUnknown`](crate::ErrorReason) when the
+    /// gateway knows of no such record; [`ClientError::DeadlineExceeded`].
+    pub async fn receipt(&self, request_id: &str, key: &str) -> Result<Receipt, ClientError> {
+        let (request_id, key) = (request_id.to_owned(), key.to_owned());
+        let name = GetReceiptRequest { request_id, key };
+        receipts::get(&self.settings, self.pool.channel(), name).await
+    }
+
+    /// Watches records, at most 1,000, each named by its request id and its key, until every
+    /// destination is done with each of them.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`], as for [`Self::receipt`]; when one of them is not known, too.
+    pub async fn watch_receipts(
+        &self,
+        records: impl IntoIterator<Item = (String, String)> + Send,
+    ) -> Result<ReceiptWatch, ClientError> {
+        let name = |(request_id, key)| GetReceiptRequest { request_id, key };
+        let records = records.into_iter().map(name).collect();
+        receipts::watch(&self.settings, self.pool.lane(), records).await
     }
 }

@@ -49,7 +49,8 @@ impl ErrorReason {
             | Self::UnsupportedMediaType => Code::InvalidArgument,
             Self::RecordTooLarge | Self::BodyTooLarge | Self::Overloaded => Code::ResourceExhausted,
             Self::BodyTimeout => Code::DeadlineExceeded,
-            Self::Draining | Self::LogUnavailable => Code::Unavailable,
+            Self::Draining | Self::LogUnavailable | Self::DedupeUnavailable => Code::Unavailable,
+            Self::ReceiptUnknown => Code::NotFound,
             Self::Internal | Self::Unspecified => Code::Internal,
         }
     }
@@ -70,7 +71,8 @@ impl ErrorReason {
             Self::BodyTimeout => 408,
             Self::RecordTooLarge | Self::BodyTooLarge => 413,
             Self::Overloaded => 429,
-            Self::Draining | Self::LogUnavailable => 503,
+            Self::Draining | Self::LogUnavailable | Self::DedupeUnavailable => 503,
+            Self::ReceiptUnknown => 404,
             Self::Internal | Self::Unspecified => 500,
         }
     }
@@ -175,7 +177,12 @@ mod tests {
             let Ok(reason) = ErrorReason::try_from(number) else {
                 break;
             };
-            let retried = matches!(reason, ErrorReason::Draining | ErrorReason::LogUnavailable);
+            let retried = matches!(
+                reason,
+                ErrorReason::Draining
+                    | ErrorReason::LogUnavailable
+                    | ErrorReason::DedupeUnavailable
+            );
             assert_eq!(
                 reason.grpc_code() == Code::Unavailable,
                 retried,

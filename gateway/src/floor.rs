@@ -14,8 +14,9 @@ use axum::routing::post;
 use bytes::Bytes;
 use cloudsync::v1::data_sync_service_server::{DataSyncService, DataSyncServiceServer};
 use cloudsync::v1::{
-    Position, SyncDataRequest, SyncDataResponse, SyncDataStreamRequest, SyncDataStreamResponse,
-    SyncRecordRequest, SyncRecordResponse,
+    GetReceiptRequest, GetReceiptResponse, Position, SyncDataRequest, SyncDataResponse,
+    SyncDataStreamRequest, SyncDataStreamResponse, SyncRecordRequest, SyncRecordResponse,
+    WatchReceiptsRequest, WatchReceiptsResponse,
 };
 use cloudsync_kafka::{ProduceRecord, Producer};
 use futures::stream::BoxStream;
@@ -147,6 +148,7 @@ async fn lines(State(log): State<Log>, body: Bytes) -> (StatusCode, &'static str
 #[tonic::async_trait]
 impl DataSyncService for Service {
     type SyncDataStreamStream = BoxStream<'static, Result<SyncDataStreamResponse, Status>>;
+    type WatchReceiptsStream = BoxStream<'static, Result<WatchReceiptsResponse, Status>>;
 
     async fn sync_data(
         &self,
@@ -176,6 +178,20 @@ impl DataSyncService for Service {
                 offset: 1 << 20,
             }),
         }))
+    }
+
+    async fn get_receipt(
+        &self,
+        _request: Request<GetReceiptRequest>,
+    ) -> Result<Response<GetReceiptResponse>, Status> {
+        Err(no_streams())
+    }
+
+    async fn watch_receipts(
+        &self,
+        _request: Request<WatchReceiptsRequest>,
+    ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
+        Err(no_streams())
     }
 }
 

@@ -1,19 +1,22 @@
 //! Step 1 of the walk: accept gRPC calls.
 //!
-//! In: the three calls of `DataSyncService`, their records still encoded. Out: their answers.
+//! In: the calls of `DataSyncService`, records still encoded. Out: their answers.
 //! Promises: a refused unary call is a status other than OK; one bad record never closes a
 //! stream; a call that is taken is answered, also while the gateway drains.
 
 use crate::pipeline::Pipeline;
+use crate::receipts::watch;
 use axum::response::Response;
 use cloudsync::ErrorReason;
 use cloudsync::limits::MAX_MESSAGE_BYTES;
 use cloudsync::reason::Refusal;
 use cloudsync::v1::data_sync_service_server::DataSyncService;
 use cloudsync::v1::{
-    Position, SyncDataRequest, SyncDataResponse, SyncDataStreamRequest, SyncDataStreamResponse,
-    SyncRecordRequest, SyncRecordResponse,
+    GetReceiptRequest, GetReceiptResponse, Position, SyncDataRequest, SyncDataResponse,
+    SyncDataStreamRequest, SyncDataStreamResponse, SyncRecordRequest, SyncRecordResponse,
+    WatchReceiptsRequest, WatchReceiptsResponse,
 };
+use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::sync::Arc;
 use tonic::{Code, Request, Status, Streaming};
@@ -35,6 +38,32 @@ impl Service {
 
 #[tonic::async_trait]
 impl DataSyncService for Service {
+    type WatchReceiptsStream = BoxStream<'static, Result<WatchReceiptsResponse, Status>>;
+
+    async fn get_receipt(
+        &self,
+        request: Request<GetReceiptRequest>,
+    ) -> Result<tonic::Response<GetReceiptResponse>, Status> {
+        let _call = self.pipeline.calls.token();
+        let receipt = self.pipeline.receipts.get(request.into_inner()).await;
+        let receipt = receipt.map_err(|refusal| refusal.to_status())?;
+        Ok(tonic::Response::new(GetReceiptResponse {
+            receipt: Some(receipt),
+        }))
+    }
+
+    async fn watch_receipts(
+        &self,
+        request: Request<WatchReceiptsRequest>,
+    ) -> Result<tonic::Response<Self::WatchReceiptsStream>, Status> {
+        let WatchReceiptsRequest { records } = request.into_inner();
+        let (receipts, shutdown) = (&self.pipeline.receipts, &self.pipeline.shutdown);
+        // Not among the calls that a drain waits for: it ends by itself then, if its client reads.
+        let watching = watch(Arc::clone(receipts), shutdown.clone(), records).await;
+        let answers = watching.map_err(|refusal| refusal.to_status())?;
+        Ok(tonic::Response::new(answers.boxed()))
+    }
+
     type SyncDataStreamStream = BoxStream<'static, Result<SyncDataStreamResponse, Status>>;
 
     async fn sync_data(

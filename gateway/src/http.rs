@@ -1,7 +1,7 @@
 //! Step 1 of the walk: accept HTTP requests.
 //!
 //! In: `POST /api/datasync` with one JSON value, a list of them, or a value a line (NDJSON), packed
-//! with gzip or zstd or as it is; `GET` of what the gateway says about itself. Out: the answer, or
+//! with gzip or zstd or as it is; `GET` of a receipt, and of what the gateway says about itself. Out: the answer, or
 //! a problem (RFC 9457). Promises: a payload is the bytes of its value as they came; 202 means
 //! what an acknowledgement means everywhere: the log has it; memory stays bounded whatever comes,
 //! and an upload of lines may have any length.
@@ -27,6 +27,9 @@ mod session;
 
 mod answer;
 mod openapi;
+mod receipts;
+
+pub use receipts::ReceiptJson;
 
 use crate::admit::{BodyShare, draining};
 use crate::pipeline::Pipeline;
@@ -94,9 +97,10 @@ pub(crate) fn routes(
 }
 
 /// What is served, as `openapi.json` says it too.
-fn handlers() -> [(&'static str, MethodRouter<Context>); 5] {
+fn handlers() -> [(&'static str, MethodRouter<Context>); 6] {
     [
         ("/api/datasync", post(datasync)),
+        ("/api/receipts/{id}", get(receipts::receipt)),
         ("/livez", get(async || "ok")),
         ("/readyz", get(readyz)),
         ("/metrics", get(metrics)),

@@ -59,4 +59,21 @@ pub(crate) fn register(metrics: &Metrics, pipeline: &Pipeline, producer: &Produc
         "Records that are on their way into the log",
         move || producer.in_flight() as u64,
     );
+    register_receipts(metrics, pipeline);
+}
+
+fn register_receipts(metrics: &Metrics, pipeline: &Pipeline) {
+    let instruments = metrics.instruments([]);
+    let kept = || Arc::clone(pipeline.receipts.kept());
+    let (remembered, dropped) = (kept(), kept());
+    instruments.gauge(
+        "cloudsync.gateway.receipts",
+        "Ids whose place in the log this process remembers",
+        move || remembered.len() as u64,
+    );
+    instruments.counter(
+        "cloudsync.gateway.receipts.dropped",
+        "Records whose place was not written to Redis, because it was away or too slow",
+        move || dropped.dropped(),
+    );
 }

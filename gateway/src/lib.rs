@@ -4,6 +4,7 @@
 //! accept (`listen`, `grpc`, `http`) → `admit` → `validate` → `batch` → `produce` → `ack`.
 //! Its types: `Submission` → `Judged` → `Batch` → `Vec<Produced>` → `Ack`.
 //! What was acknowledged a short while ago goes from `validate` to `ack` at once (`recent`).
+//! Where a record is after that, `receipts` tells those who ask.
 //! `pipeline` joins them into the call that an entrance makes: steps 3 to 6 for a stream's
 //! submission, 2 to 6 for a single record, which is answered with its place instead of an `Ack`.
 
@@ -32,6 +33,9 @@ mod produce;
 // 6. ack
 mod ack;
 
+// beside the walk: where is my record?
+mod receipts;
+
 // what the steps share
 mod counters;
 mod health;
@@ -43,5 +47,7 @@ mod settings;
 pub mod floor;
 
 pub use counters::Counters;
+pub use http::ReceiptJson;
 pub use listen::{BindError, Gateway, GatewayDeps, GatewayPort, ServeError};
+pub use receipts::Destination;
 pub use settings::{GatewaySettings, MissingId, SettingsError};

@@ -14,6 +14,7 @@ use crate::health::{self, LogHealth};
 use crate::instruments;
 use crate::pipeline::Pipeline;
 use crate::produce::{Log, PRODUCE_DEADLINE, within_the_queue};
+use crate::receipts::{Destination, Receipts};
 use crate::recent::RecentIds;
 use crate::settings::{GatewaySettings, SettingsError};
 use crate::validate::Validator;
@@ -50,8 +51,12 @@ pub struct GatewayDeps {
     pub kafka: KafkaSettings,
     /// Writes the log.
     pub producer: Producer,
-    /// Names of the destinations that records may name.
-    pub destinations: Vec<String>,
+    /// The destinations that records may name.
+    pub destinations: Vec<Destination>,
+    /// What is remembered of accepted records.
+    pub receipts: Arc<cloudsync_dedupe::Receipts>,
+    /// Parts that the destinations' dedupe stores are cut into (`dedupe.shards`).
+    pub shards: u32,
     /// Where the gateway's tasks run.
     pub tasks: Tasks,
     /// Says when to drain.
@@ -184,16 +189,20 @@ impl Gateway {
             kafka,
             producer,
             destinations,
+            receipts,
+            shards,
             tasks,
             shutdown,
             readiness,
             metrics,
         } = deps;
+        let names = destinations.iter().map(|it| it.name.clone()).collect();
         let log_health = LogHealth::new(&readiness, &kafka.brokers);
         let pipeline = Pipeline {
             admission: Admission::new(&settings, shutdown.clone()),
-            validator: Validator::new(&settings, destinations, kafka.partitions),
-            recent: Arc::new(RecentIds::new(settings.recent_ids)),
+            validator: Validator::new(&settings, names, kafka.partitions),
+            recent: Arc::new(RecentIds::new(settings.recent_ids, settings.missing_id)),
+            receipts: Arc::new(Receipts::new(receipts, destinations, &kafka, shards)),
             log: Log::new(producer.clone(), &kafka.topic, log_health.clone()),
             counters: Arc::new(Counters::default()),
             shutdown,
@@ -247,6 +256,12 @@ impl Gateway {
             "gateway-log",
             self.log_health.watch(self.producer, shutdown.clone()),
         );
+        let (kept, calls) = (Arc::clone(pipeline.receipts.kept()), pipeline.calls.clone());
+        let behind = async move {
+            // Closed when it drains, and empty when all that was taken is answered.
+            kept.write_behind(async move { calls.wait().await }).await;
+        };
+        tasks.spawn("gateway-receipts", behind);
         let (reporter, health) = tonic_health::server::health_reporter();
         let report = health::report(reporter, self.readiness.clone(), shutdown.clone());
         tasks.spawn("gateway-health", report);

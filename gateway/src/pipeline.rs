@@ -11,6 +11,7 @@ use crate::admit::{Admission, Submission};
 use crate::batch::Batch;
 use crate::counters::Counters;
 use crate::produce::Log;
+use crate::receipts::Receipts;
 use crate::recent::RecentIds;
 use crate::validate::Validator;
 use bytes::Bytes;
@@ -28,6 +29,7 @@ pub(crate) struct Pipeline {
     pub(crate) admission: Admission,
     pub(crate) validator: Validator,
     pub(crate) recent: Arc<RecentIds>,
+    pub(crate) receipts: Arc<Receipts>,
     pub(crate) log: Log,
     pub(crate) counters: Arc<Counters>,
     pub(crate) shutdown: Shutdown,
@@ -109,17 +111,19 @@ impl Pipeline {
         &self,
         submission: Submission,
     ) -> impl Future<Output = (Batch, Vec<Produced>)> + Send + use<> {
-        let mut judged = self.validator.submission(&submission, now());
+        let accept_time = now();
+        let mut judged = self.validator.submission(&submission, accept_time);
         self.recent.recognise(&mut judged);
         let batch = Batch::of(judged);
         let answers = self.log.produce(&batch, &submission.share);
-        let recent = Arc::clone(&self.recent);
+        let (recent, receipts) = (Arc::clone(&self.recent), Arc::clone(&self.receipts));
         async move {
             let results = answers.await;
             if !results.is_empty() {
                 kill_point(Moment::BeforeProduceAck);
             }
             recent.remember(&batch, &results);
+            receipts.remember(&batch, &results, accept_time);
             drop(submission);
             (batch, results)
         }

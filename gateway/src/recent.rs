@@ -17,6 +17,7 @@ pub(crate) use table::Effect;
 
 use crate::ack::request_id_of;
 use crate::batch::Batch;
+use crate::settings::MissingId;
 use crate::validate::{Judged, Record};
 use cloudsync_kafka::Produced;
 use parking_lot::Mutex;
@@ -25,6 +26,9 @@ use table::Table;
 /// What the log has acknowledged of late.
 #[derive(Debug)]
 pub(crate) struct RecentIds {
+    /// Whether ids that the gateway made are left out: each is new, and comes again only where
+    /// somebody sends under it.
+    skips_made: bool,
     /// `None`: nothing is remembered.
     table: Option<Mutex<Table>>,
 }
@@ -48,8 +52,9 @@ pub(crate) struct Known {
 
 impl RecentIds {
     /// Remembers the last `limit` ids; 0: none.
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, missing_id: MissingId) -> Self {
         Self {
+            skips_made: missing_id == MissingId::Generate,
             table: (limit > 0).then(|| Mutex::new(Table::new(limit))),
         }
     }
@@ -105,6 +110,9 @@ impl RecentIds {
         };
         let mut table = table.lock();
         for (record, result) in batch.records.iter().zip(results) {
+            if self.skips_made && record.assigned_id.is_some() {
+                continue;
+            }
             let effect = batch.effects.get(record.index as usize);
             if let (Some(Some(effect)), Ok(offset)) = (effect, result) {
                 table.remember(*effect, *offset);

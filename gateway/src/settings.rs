@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// Most ids that are remembered.
-const MAX_RECENT_IDS: usize = 10_000_000;
+/// Most ids that are remembered for one purpose.
+const MAX_IDS: usize = 10_000_000;
 
 /// Settings of one gateway, the section `[gateway]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -25,6 +25,10 @@ pub struct GatewaySettings {
     /// Default 500,000. A record sent again, with the same content for the same destinations, is
     /// answered with its place and not written again. Each takes 48 bytes at most.
     pub recent_ids: usize,
+    /// Ids whose place in the log is remembered for those who ask where their record is (receipts),
+    /// at most 10,000,000; 0: none, and none are written to Redis. Default 500,000. Each takes 56
+    /// bytes at most.
+    pub receipts: usize,
     /// Largest encoded record in bytes, 1 to 1,000,000. Default 1,000,000.
     pub max_record_bytes: usize,
     /// Records between admission and answer, over all clients; at least 1. Default 100,000.
@@ -88,6 +92,7 @@ impl Default for GatewaySettings {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 50051),
             missing_id: MissingId::default(),
             recent_ids: 500_000,
+            receipts: 500_000,
             max_record_bytes: limits::MAX_RECORD_BYTES,
             max_in_flight_records: 100_000,
             max_in_flight_bytes: 128 << 20,
@@ -119,7 +124,8 @@ impl GatewaySettings {
     pub fn errors(&self) -> Vec<SettingsError> {
         let largest_count = 1 << 32;
         let checks = [
-            ("recent_ids", self.recent_ids, MAX_RECENT_IDS),
+            ("recent_ids", self.recent_ids, MAX_IDS),
+            ("receipts", self.receipts, MAX_IDS),
             (
                 "max_record_bytes",
                 self.max_record_bytes,
@@ -142,7 +148,10 @@ impl GatewaySettings {
         ];
         let mut wrong: Vec<_> = checks
             .into_iter()
-            .map(|(name, value, most)| (name, value, usize::from(name != "recent_ids"), most))
+            .map(|(name, value, most)| {
+                let may_be_none = matches!(name, "recent_ids" | "receipts");
+                (name, value, usize::from(!may_be_none), most)
+            })
             .filter(|(_, value, least, most)| !(*least..=*most).contains(value))
             .map(|(name, value, least, most)| SettingsError {
                 name,

@@ -83,12 +83,13 @@ impl Validator {
             max_record_bytes,
             missing_id,
             recent_ids,
+            receipts,
             ..
         } = *settings;
         Self {
             max_record_bytes,
             missing_id,
-            remembers: recent_ids > 0,
+            remembers: recent_ids > 0 || receipts > 0,
             destinations,
             partitions,
         }
@@ -252,16 +253,15 @@ impl Validator {
         Ok(bits)
     }
 
-    /// What the record asks for, if it is to be remembered: not if its id is new each time, nor if it
-    /// names a destination beyond the first 32, which have a bit.
+    /// What the record asks for, if it is to be remembered: not if it names a destination beyond the
+    /// first 32, which have a bit.
     fn effect(
         &self,
         view: &RecordView<'_>,
         assigned_id: Option<&str>,
         destinations: Option<u32>,
     ) -> Option<Effect> {
-        let new_each_time = assigned_id.is_some() && self.missing_id == MissingId::Generate;
-        if !self.remembers || new_each_time {
+        if !self.remembers {
             return None;
         }
         let request_id = assigned_id.unwrap_or(view.request_id);

@@ -4,8 +4,9 @@
 use cloudsync::client::{self, Summary};
 use cloudsync::v1::data_sync_service_server::{DataSyncService, DataSyncServiceServer};
 use cloudsync::v1::{
-    Rejection, SyncDataRequest, SyncDataResponse, SyncDataStreamRequest, SyncDataStreamResponse,
-    SyncRecordRequest, SyncRecordResponse,
+    GetReceiptRequest, GetReceiptResponse, Rejection, SyncDataRequest, SyncDataResponse,
+    SyncDataStreamRequest, SyncDataStreamResponse, SyncRecordRequest, SyncRecordResponse,
+    WatchReceiptsRequest, WatchReceiptsResponse,
 };
 use cloudsync::wire::RecordView;
 use cloudsync::{Client, ClientError, ClientSettings, ErrorReason, SyncRecord};
@@ -296,6 +297,7 @@ impl OnStream {
 #[tonic::async_trait]
 impl DataSyncService for Script {
     type SyncDataStreamStream = ReceiverStream<Result<SyncDataStreamResponse, Status>>;
+    type WatchReceiptsStream = ReceiverStream<Result<WatchReceiptsResponse, Status>>;
 
     async fn sync_data(
         &self,
@@ -355,5 +357,19 @@ impl DataSyncService for Script {
                 ..SyncRecordResponse::default()
             })),
         }
+    }
+
+    async fn get_receipt(
+        &self,
+        _request: Request<GetReceiptRequest>,
+    ) -> Result<Response<GetReceiptResponse>, Status> {
+        Err(Status::unimplemented("the script has no receipts"))
+    }
+
+    async fn watch_receipts(
+        &self,
+        _request: Request<WatchReceiptsRequest>,
+    ) -> Result<Response<Self::WatchReceiptsStream>, Status> {
+        Err(Status::unimplemented("the script has no receipts"))
     }
 }

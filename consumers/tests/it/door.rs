@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use cloudsync_dedupe::memory::MemoryLimits;
 use cloudsync_dedupe::{
-    Claim, DedupeSettings, DedupeStore, Health, Lookup, MemoryStore, Stats, StoreError, Subject,
-    Token,
+    Claim, DedupeSettings, DedupeStore, Found, Health, Lookup, MemoryStore, Stats, StoreError,
+    Subject, Token,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -75,6 +75,11 @@ impl DedupeStore for Door {
     async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
         self.open()?;
         self.store.lookup(subjects).await
+    }
+
+    async fn inspect(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
+        self.open()?;
+        self.store.inspect(subjects).await
     }
 
     async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {

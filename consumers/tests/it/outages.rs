@@ -5,7 +5,7 @@ use super::support::{Log, Sent, at, consume, consume_when, eventually, get, memo
 use async_trait::async_trait;
 use cloudsync_consumers::RunError;
 use cloudsync_dedupe::{
-    Claim, DedupeStore, Lookup, OnUnavailable, Stats, StoreError, Subject, Token,
+    Claim, DedupeStore, Found, Lookup, OnUnavailable, Stats, StoreError, Subject, Token,
 };
 use cloudsync_devbroker::{Broker, BrokerConfig};
 use cloudsync_kafka::{KafkaSettings, ensure_topics, lag};
@@ -181,6 +181,9 @@ fn away<T>() -> Result<T, StoreError> {
 #[async_trait]
 impl DedupeStore for Away {
     async fn lookup(&self, _: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
+        away()
+    }
+    async fn inspect(&self, _: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
         away()
     }
     async fn claim(&self, _: Token, _: &[Subject]) -> Result<Vec<Claim>, StoreError> {

@@ -5,11 +5,13 @@ mod dedupe;
 mod doctor;
 pub mod examples;
 mod flags;
+mod receipt;
 mod scenarios;
 mod send;
 
 pub use dedupe::{DedupeArgs, DedupeCommand, DedupeIdArgs, DedupePlanArgs, DedupeStatsArgs};
 pub use doctor::DoctorArgs;
+pub use receipt::ReceiptArgs;
 pub use scenarios::ScenariosArgs;
 pub use send::SendArgs;
 
@@ -37,7 +39,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo, send, dedupe and scenarios; error for bench and with --quiet].
+    /// RUST_LOG, else info; warn for demo, send, receipt, dedupe and scenarios; error for bench and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// Show no progress and no notes, and log errors only; what is asked for, and what went
@@ -67,6 +69,9 @@ pub enum Command {
     /// Send records to a gateway, again and again until they are acknowledged.
     #[command(after_help = examples::SEND)]
     Send(SendArgs),
+    /// Tell where a record is: its place in the log, and what became of it at each destination.
+    #[command(after_help = examples::RECEIPT)]
+    Receipt(ReceiptArgs),
     /// Make and check the topics.
     #[command(after_help = examples::TOPICS)]
     Topics(TopicsArgs),

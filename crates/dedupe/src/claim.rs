@@ -65,6 +65,32 @@ pub enum Lookup {
     },
 }
 
+/// What a store has under an id, whatever content somebody has in mind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The content under which the id is known.
+    pub fingerprint: Fingerprint,
+    /// What is known of it.
+    pub state: FoundState,
+}
+
+/// The states of an id that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundState {
+    /// Somebody holds a lease on it, which has not ended.
+    InProgress,
+    /// Its effect is at the destination.
+    Done {
+        /// Where in the log the record stands that made the effect.
+        position: LogPosition,
+    },
+    /// It lies in the dead-letter topic.
+    DeadLettered {
+        /// Where in the log the record stands that was dead-lettered.
+        position: LogPosition,
+    },
+}
+
 /// The answer to a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a claim that was granted is held until it is completed, released or its lease ends"]
@@ -124,6 +150,26 @@ impl Lease {
     #[must_use]
     pub fn deadline(&self, before_sending: Instant) -> Instant {
         before_sending + self.length
+    }
+}
+
+// === impl Lookup ===
+
+impl Lookup {
+    /// What `found` means for `subject`, under whose id it stands.
+    #[must_use]
+    pub fn of(found: Option<Found>, subject: &Subject) -> Self {
+        let Some(found) = found else {
+            return Self::Unknown;
+        };
+        match found.state {
+            _ if found.fingerprint != subject.fingerprint => Self::Conflict {
+                stored: found.fingerprint,
+            },
+            FoundState::InProgress => Self::InProgress,
+            FoundState::Done { position } => Self::Done { position },
+            FoundState::DeadLettered { position } => Self::DeadLettered { position },
+        }
     }
 }
 

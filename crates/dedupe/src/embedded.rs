@@ -15,7 +15,7 @@
 //! makes no less true. Claims are in memory only: a process that ended holds nothing. Opening reads
 //! the files (`opening`); `clock` tells how old their marks are.
 
-use crate::claim::{Claim, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, Lookup, Subject, Token};
 use crate::settings::OpenError;
 use crate::store::{DedupeStore, Stats, StoreError};
 use crate::table::{Full, MarkKind};
@@ -206,6 +206,10 @@ const ENDED: &str = "the thread that writes its marks has ended";
 impl DedupeStore for EmbeddedStore {
     async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
         Ok(self.tables.lookup(self.clock.time(), subjects))
+    }
+
+    async fn inspect(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
+        Ok(self.tables.inspect(self.clock.time(), subjects))
     }
 
     async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {

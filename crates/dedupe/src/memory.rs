@@ -3,7 +3,7 @@
 //! In: calls of [`DedupeStore`]. Out: their answers, at once. Promises, beyond the laws: the bounds
 //! of [`MemoryLimits`].
 
-use crate::claim::{Claim, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, Lookup, Subject, Token};
 use crate::store::{DedupeStore, Stats, StoreError};
 use crate::table::{Full, MarkKind};
 use crate::tables::{Tables, micros};
@@ -54,6 +54,10 @@ impl MemoryStore {
 impl DedupeStore for MemoryStore {
     async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
         Ok(self.tables.lookup(self.now(), subjects))
+    }
+
+    async fn inspect(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
+        Ok(self.tables.inspect(self.now(), subjects))
     }
 
     async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {

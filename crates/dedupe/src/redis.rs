@@ -7,8 +7,8 @@
 //!
 //! [`url`] where Redis is, [`dial`] how a connection comes about, [`link`] what is sent on it,
 //! [`held`] how it is kept; [`names`] and [`plan`] what lies where; [`buckets`] and [`keys`] the
-//! two layouts; [`raw`] what they are held against. `docs/dedupe-redis.md` has the rights that a
-//! user of Redis needs.
+//! two layouts; [`receipts`] what gateways share; [`raw`] what the stores are held against.
+//! `docs/dedupe-redis.md` has the rights that a user of Redis needs.
 
 use crate::settings::{DedupeSettings, Layout, OpenError};
 use crate::store::DedupeStore;
@@ -46,7 +46,10 @@ mod counts;
 mod keys;
 mod repeats;
 
-// 5. what they are held against
+// 5. what gateways share
+pub(crate) mod receipts;
+
+// 6. what the stores are held against
 mod raw;
 
 pub(crate) use names::is_namespace;

@@ -183,6 +183,25 @@ pub fn look_at(
     }
 }
 
+/// As [`look_at`], where the store is shared by processes; `None` where each process has its own.
+///
+/// # Errors
+/// [`OpenError`], in a sentence for the operator.
+pub fn look_at_shared(
+    settings: &DedupeSettings,
+    destination: &str,
+) -> Result<Option<Arc<dyn DedupeStore>>, OpenError> {
+    match is_shared(&settings.url) {
+        true => look_at(settings, destination).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Whether a store at `url` is shared by processes.
+pub(crate) fn is_shared(url: &str) -> bool {
+    redis::is_redis(scheme(url))
+}
+
 fn scheme(url: &str) -> &str {
     url.split_once(':').map_or(url, |(scheme, _)| scheme)
 }

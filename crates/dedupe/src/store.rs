@@ -3,7 +3,7 @@
 //!
 //! In: batches of [`Subject`]s. Out: one answer for each. Promises: the laws of [`DedupeStore`].
 
-use crate::claim::{Claim, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, Lookup, Subject, Token};
 use async_trait::async_trait;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use std::time::Duration;
 ///
 /// 1. `one_answer_per_subject_in_order`: answers stand as the subjects do. An id that stands
 ///    twice in a call is treated as if its subjects came in two calls, one after the other.
-/// 2. `lookup_changes_nothing`.
+/// 2. `lookup_changes_nothing`, nor does `inspect`, which tells of each id what a look-up would.
 /// 3. `an_unknown_id_is_granted_to_one`: of all claims of an unknown id one is granted; the
 ///    others are busy while its lease runs, and told for how long at most.
 /// 4. `my_own_claim_is_mine_again`: a claim repeated with the same token is mine, and its lease
@@ -54,6 +54,13 @@ pub trait DedupeStore: Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`], when the store cannot be asked.
     async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError>;
+
+    /// What stands under each subject's id, whatever its content, and where a look-up would find
+    /// nothing, `None`. For those who look on: it changes nothing, and counts in no statistics.
+    ///
+    /// # Errors
+    /// [`StoreError`], when the store cannot be asked.
+    async fn inspect(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError>;
 
     /// Claims each subject for `token`, for one lease from now.
     ///

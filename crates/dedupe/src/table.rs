@@ -5,7 +5,7 @@
 //! (callers read it before they take the lock, so it may step back by the time they waited for it).
 //! Out: its answer. Promises: the laws of the trait for one id, and the bounds.
 
-use crate::claim::{Claim, Lease, LogPosition, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, FoundState, Lease, LogPosition, Lookup, Subject, Token};
 use crate::store::Stats;
 use cloudsync::identity::{Fingerprint, Id16};
 use marks::{Known, Marks};
@@ -18,7 +18,7 @@ mod marks;
 mod place;
 mod ring;
 
-pub use index::Index;
+pub(crate) use index::Index;
 pub(crate) use marks::{FIXED_BYTES, MARK_BYTES, MAX_MARKS};
 
 /// What a claim in progress takes at most: its slot in a map that has just doubled (8/7 of it at a
@@ -108,25 +108,30 @@ impl Table {
 
     pub(crate) fn lookup(&mut self, now: u64, subject: &Subject) -> Lookup {
         self.counts.lookups += 1;
-        match self.known(now, subject) {
-            None => Lookup::Unknown,
-            Some(Entry::Held(held)) if held.deadline <= now => Lookup::Unknown,
-            Some(entry) if entry.fingerprint() != subject.fingerprint => {
-                self.counts.conflicts += 1;
-                Lookup::Conflict {
-                    stored: entry.fingerprint(),
-                }
-            }
-            Some(Entry::Held(_)) => Lookup::InProgress,
-            Some(Entry::Marked(known)) => {
-                let position = self.met_again(known.position, subject);
-                if known.done {
-                    Lookup::Done { position }
-                } else {
-                    Lookup::DeadLettered { position }
-                }
+        let lookup = Lookup::of(self.found(now, subject), subject);
+        match lookup {
+            Lookup::Unknown | Lookup::InProgress => {}
+            Lookup::Conflict { .. } => self.counts.conflicts += 1,
+            Lookup::Done { position } | Lookup::DeadLettered { position } => {
+                self.met_again(position, subject);
             }
         }
+        lookup
+    }
+
+    /// What stands under the id of `subject`, whatever its content. Not counted.
+    pub(crate) fn found(&self, now: u64, subject: &Subject) -> Option<Found> {
+        let entry = self.known(now, subject)?;
+        let fingerprint = entry.fingerprint();
+        let state = match entry {
+            Entry::Held(held) if held.deadline <= now => return None,
+            Entry::Held(_) => FoundState::InProgress,
+            Entry::Marked(Known { position, done, .. }) => match done {
+                true => FoundState::Done { position },
+                false => FoundState::DeadLettered { position },
+            },
+        };
+        Some(Found { fingerprint, state })
     }
 
     pub(crate) fn claim(

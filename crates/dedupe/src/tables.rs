@@ -10,7 +10,7 @@
 //! held for long even when a table grows. Ended marks and leases are cleared away by the first call
 //! after each clean-up interval; no task of its own is needed.
 
-use crate::claim::{Claim, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, Lookup, Subject, Token};
 use crate::settings::DedupeSettings;
 use crate::store::Stats;
 use crate::table::{
@@ -103,6 +103,12 @@ impl Tables {
 
     pub(crate) fn lookup(&self, now: u64, subjects: &[Subject]) -> Vec<Lookup> {
         self.each(now, subjects, Table::lookup)
+    }
+
+    pub(crate) fn inspect(&self, now: u64, subjects: &[Subject]) -> Vec<Option<Found>> {
+        self.each(now, subjects, |table, now, subject| {
+            table.found(now, subject)
+        })
     }
 
     pub(crate) fn claim(

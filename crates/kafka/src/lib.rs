@@ -28,12 +28,14 @@ pub mod topics;
 pub mod consumer;
 
 // 4. what is set aside, and how far everyone is
+pub mod commits;
 pub mod dead_letter;
 pub mod fetch;
 pub mod inspect;
 pub mod lag;
 pub mod read;
 
+pub use commits::{CommittedOffsets, GroupCommits};
 pub use consumer::commit_table::{CommitError, Committer};
 pub use consumer::event::{AssignedPartition, Committed, Event, RevokeAck};
 pub use consumer::outcome::{Outcome, Reason, Receipt};

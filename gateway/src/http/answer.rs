@@ -8,6 +8,7 @@ pub(super) mod many;
 
 use self::many::Many;
 use super::media::{self, JSON};
+use super::receipts::ReceiptJson;
 use crate::ack::Accepted;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -169,6 +170,11 @@ pub(super) fn unknown(status: StatusCode, detail: &str) -> Response {
 }
 
 // === everything else ===
+
+/// 200 with a receipt.
+pub(super) fn receipt(receipt: &ReceiptJson<'_>) -> Response {
+    json(StatusCode::OK, JSON, receipt)
+}
 
 /// 200, or 503 with what is waited for.
 pub(super) fn readiness(waiting: &[(String, String)]) -> Response {

@@ -170,6 +170,27 @@ impl Parameters {
     }
 }
 
+/// The key that a query names, `?key=KEY`; empty without one.
+pub(super) fn key_of(query: Option<&str>) -> Result<String, Refusal> {
+    let mut key = None;
+    let pairs = query.unwrap_or_default().split('&');
+    for pair in pairs.filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match decoded(name)?.as_str() {
+            "key" if key.is_none() => key = Some(decoded(value)?),
+            "key" => {
+                let text = "the key is said twice; say it once".to_owned();
+                return Err(refused("key", text));
+            }
+            name => {
+                let text = format!("the parameter {name:?} does not exist; there is: key");
+                return Err(Refusal::permanent(ErrorReason::MalformedRecord, text));
+            }
+        }
+    }
+    Ok(key.unwrap_or_default())
+}
+
 /// An id in quotation marks, as the header's draft writes it, is the id without them.
 fn unquoted(id: &str) -> &str {
     let inner = id.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

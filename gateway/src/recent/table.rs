@@ -7,7 +7,7 @@
 //! first the one that came first; takes at most 48 bytes an id.
 
 use cloudsync::identity::{Fingerprint, Id16};
-use cloudsync_dedupe::Index;
+use cloudsync_dedupe::Newest;
 
 /// What a record asks for: which effect, with which content, where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,18 +23,14 @@ pub(crate) struct Effect {
 /// The last so many effects.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Grows to `limit`; from then on each new one takes the place of the oldest.
-    entries: Vec<Entry>,
-    /// The place of the next new one.
-    next: u32,
-    limit: u32,
-    /// From an id to its place in `entries`.
-    index: Index,
+    entries: Newest<Entry>,
 }
 
+/// An [`Effect`] without its id.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    effect: Effect,
+    fingerprint: Fingerprint,
+    destinations: u32,
     /// [`UNPLACED`] if the log has not said where.
     offset: i64,
 }
@@ -45,16 +41,10 @@ const UNPLACED: i64 = i64::MAX;
 // === impl Table ===
 
 impl Table {
-    /// Room for the last `limit` ids, at least one and at most [`cloudsync_dedupe::Index::NUMBERS`].
-    /// The memory is asked for at once, and touched as it fills.
+    /// Room for the last `limit` ids, as [`Newest::new`] has it.
     pub(super) fn new(limit: usize) -> Self {
-        let most = Index::NUMBERS;
-        let limit = u32::try_from(limit).unwrap_or(most).clamp(1, most);
         Self {
-            entries: Vec::with_capacity(limit as usize),
-            next: 0,
-            limit,
-            index: Index::with_room_for(limit as usize),
+            entries: Newest::new(limit),
         }
     }
 
@@ -66,8 +56,8 @@ impl Table {
     /// Where the record with this very effect lies: `Some(None)` if the log has not said where, `None`
     /// if no such record is known.
     pub(super) fn find(&self, effect: &Effect) -> Option<Option<i64>> {
-        let entry = self.entries.get(self.place(&effect.id)?)?;
-        (entry.effect == *effect).then(|| entry.offset())
+        let entry = self.entries.get(&effect.id)?;
+        entry.is_of(effect).then(|| entry.offset())
     }
 
     /// The log has acknowledged a record with `effect`, at `offset` if it said so.
@@ -76,43 +66,27 @@ impl Table {
     /// as it does for the consumers. Another content or other destinations take the place of those
     /// before; the id keeps its age.
     pub(super) fn remember(&mut self, effect: Effect, offset: Option<i64>) {
-        let offset = offset.unwrap_or(UNPLACED);
-        let new = Entry { effect, offset };
-        let known = self.place(&effect.id);
-        if let Some(entry) = known.and_then(|place| self.entries.get_mut(place)) {
-            if entry.effect == effect {
-                entry.offset = entry.offset.min(offset);
+        let new = Entry {
+            fingerprint: effect.fingerprint,
+            destinations: effect.destinations,
+            offset: offset.unwrap_or(UNPLACED),
+        };
+        self.entries.remember(effect.id, new, |known, new| {
+            if known.is_of(&effect) {
+                known.offset = known.offset.min(new.offset);
             } else {
-                *entry = new;
+                *known = new;
             }
-            return;
-        }
-        let place = self.next;
-        match self.entries.get_mut(place as usize) {
-            Some(oldest) => {
-                self.index.remove(&oldest.effect.id, place);
-                *oldest = new;
-            }
-            None => self.entries.push(new),
-        }
-        self.index.insert(&effect.id, place);
-        self.next = if place + 1 == self.limit {
-            0
-        } else {
-            place + 1
-        };
-    }
-
-    fn place(&self, id: &Id16) -> Option<usize> {
-        let is_it = |place: u32| {
-            let entry = self.entries.get(place as usize);
-            entry.is_some_and(|entry| entry.effect.id == *id)
-        };
-        self.index.find(id, is_it).map(|place| place as usize)
+        });
     }
 }
 
 impl Entry {
+    /// Whether it is what `effect`, whose id it has, asks for.
+    fn is_of(&self, effect: &Effect) -> bool {
+        (self.fingerprint, self.destinations) == (effect.fingerprint, effect.destinations)
+    }
+
     fn offset(&self) -> Option<i64> {
         (self.offset != UNPLACED).then_some(self.offset)
     }
@@ -195,9 +169,7 @@ mod tests {
     #[test]
     fn an_id_takes_no_more_than_it_may() {
         for limit in [1_000, 500_000, 1_000_000] {
-            let table = Table::new(limit);
-            let entries = table.entries.capacity() * size_of::<Entry>();
-            let bytes = entries + table.index.bytes();
+            let bytes = Table::new(limit).entries.bytes();
             assert!(bytes <= limit * 48, "{}", bytes / limit);
         }
     }

@@ -17,6 +17,8 @@ mod outage;
 #[cfg(test)]
 mod port;
 #[cfg(test)]
+mod receipts;
+#[cfg(test)]
 mod recent;
 #[cfg(test)]
 mod streams;

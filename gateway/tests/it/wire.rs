@@ -175,6 +175,10 @@ impl Answer {
             serde_json::from_str(include_str!("../../src/http/openapi.json")).unwrap();
         let (method, path) = request.split_once(' ').unwrap();
         let path = path.split('?').next().unwrap();
+        let path = match path.strip_prefix("/api/receipts/") {
+            Some(_) => "/api/receipts/{id}",
+            None => path,
+        };
         let method = method.to_ascii_lowercase();
         let Some(operation) = document["paths"]
             .get(path)

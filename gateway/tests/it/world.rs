@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use cloudsync::v1::data_sync_service_client::DataSyncServiceClient;
 use cloudsync::v1::{ErrorReason, SyncRecord};
+use cloudsync_dedupe::Receipts;
 use cloudsync_devbroker::{Broker, BrokerConfig, Storage};
-use cloudsync_gateway::{Counters, Gateway, GatewayDeps, GatewaySettings, ServeError};
+use cloudsync_gateway::{Counters, Destination, Gateway, GatewayDeps, GatewaySettings, ServeError};
 use cloudsync_kafka::{KafkaSettings, Producer, ensure_topics, read_topic};
 use cloudsync_runtime::{Metrics, Readiness, Shutdown, Tasks};
 use prost::Message;
@@ -152,11 +153,23 @@ pub(crate) fn deps(kafka: &KafkaSettings) -> GatewayDeps {
     GatewayDeps {
         kafka: kafka.clone(),
         producer: Producer::new(kafka).unwrap(),
-        destinations: vec!["aws".into(), "azure".into()],
+        destinations: ["aws", "azure"].map(destination).to_vec(),
+        receipts: Arc::new(Receipts::new(1_000, None)),
+        shards: 12,
         tasks: Tasks::new(),
         shutdown: Shutdown::new(),
         readiness: Readiness::new(),
         metrics: Metrics::new().unwrap(),
+    }
+}
+
+/// A destination whose consumers are elsewhere.
+fn destination(name: &str) -> Destination {
+    Destination {
+        name: name.to_owned(),
+        group: format!("{name}-sync-group"),
+        marks: None,
+        object: None,
     }
 }
 

@@ -77,6 +77,19 @@ Examples:
 
 Exit codes: 0 as expected; 1 a difference was found; 2 they could not be run or counted.";
 
+/// Of `cloudsync receipt`.
+pub const RECEIPT: &str = "\
+A gateway remembers the last ids that it has acknowledged (gateway.receipts), and in Redis those of \
+dedupe.window; older ones are known by the marks of the dedupe stores, where the gateway can look \
+into them. docs/receipts.md says what each answer means.
+
+Exit codes: 0 known, 1 not known, 2 the gateway could not be asked.
+
+Examples:
+  cloudsync receipt 0198f6a2-5c1e-7cc3-9a53-3f6b0c6f2a11
+  cloudsync receipt order-17 --key customer-4 --watch
+  cloudsync receipt order-17 --endpoint http://gateway-1:50051 --output json";
+
 /// Of `cloudsync bench`.
 pub const BENCH: &str = "\
 Examples:

@@ -10,6 +10,8 @@ pub mod consumer;
 
 pub mod send;
 
+pub mod receipt;
+
 pub mod topics;
 
 pub mod lag;
@@ -60,7 +62,11 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     let level = match command {
         _ if quiet => "error",
         Command::Bench(_) | Command::BenchRole(_) => "error",
-        Command::Demo(_) | Command::Send(_) | Command::Scenarios(_) | Command::Dedupe(_) => "warn",
+        Command::Demo(_)
+        | Command::Send(_)
+        | Command::Receipt(_)
+        | Command::Scenarios(_)
+        | Command::Dedupe(_) => "warn",
         _ => "info",
     };
     telemetry::init(log.as_deref(), level).map_err(|error| Failure::Usage(error.into()))?;
@@ -74,6 +80,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Gateway(args) => gateway::run(&args, &common).await,
         Command::Consumer(args) => consumer::run(&args, &common).await,
         Command::Send(args) => send::run(&args, &common).await,
+        Command::Receipt(args) => receipt::run(&args, &common).await,
         Command::Topics(args) => topics::run(&args, &common).await,
         Command::Lag(args) => lag::run(&args, &common).await,
         Command::Scenarios(args) => scenarios::run(&args, &common).await,

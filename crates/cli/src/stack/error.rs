@@ -66,6 +66,9 @@ pub enum StackError {
         #[source]
         source: OpenError,
     },
+    /// Receipts cannot be kept where the settings say.
+    #[error("the gateway cannot keep receipts")]
+    Receipts(#[source] OpenError),
     /// A consumer does not start.
     #[error("the consumer of {destination} does not start")]
     Consumer {
@@ -123,7 +126,7 @@ impl StackError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::NoDestination { .. } | Self::NoUrl { .. } => true,
-            Self::Dedupe { source, .. } => source.is_usage(),
+            Self::Dedupe { source, .. } | Self::Receipts(source) => source.is_usage(),
             Self::Gateway(error) => {
                 matches!(
                     error,

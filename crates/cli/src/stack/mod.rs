@@ -123,11 +123,15 @@ impl Stack {
             let made = cloudsync_kafka::ensure_topics(&stack.kafka).await;
             stack.topics = made.map_err(StackError::Topics)?;
         }
+        // The gateway looks into the stores that the consumers write.
+        for name in &roles.consumers {
+            stack.open_store(settings, name).await?;
+        }
         if let Some(port) = port {
             stack.start_gateway(settings, port)?;
         }
         for name in &roles.consumers {
-            stack.start_consumer(settings, name).await?;
+            stack.start_consumer(settings, name)?;
         }
         starting.ready();
         Ok(stack)

@@ -3,10 +3,11 @@
 use super::error::{Ended, StackError, taken};
 use super::{Group, Stack};
 use crate::settings::Settings;
-use cloudsync_consumers::{ConsumerDeps, DestinationConsumer, DestinationSettings};
-use cloudsync_dedupe::DedupeStore;
+use cloudsync_consumers::record::name::ObjectName;
+use cloudsync_consumers::{ConsumerDeps, DestinationConsumer, DestinationSettings, WriteMode};
+use cloudsync_dedupe::{DedupeStore, Receipts};
 use cloudsync_devbroker::{Broker, BrokerConfig, BrokerError, Storage};
-use cloudsync_gateway::{BindError, Gateway, GatewayDeps, GatewayPort};
+use cloudsync_gateway::{BindError, Destination, Gateway, GatewayDeps, GatewayPort};
 use cloudsync_kafka::Producer;
 use cloudsync_runtime::{AdminServer, chain};
 use std::future::Future;
@@ -79,10 +80,16 @@ impl Stack {
         port: GatewayPort,
     ) -> Result<(), StackError> {
         let producer = Producer::new(&self.kafka).map_err(StackError::Producer)?;
+        let destinations = settings.destinations.iter();
+        let destinations = destinations
+            .map(|(name, destination)| self.seen_by_gateway(settings, name, destination))
+            .collect::<Result<_, StackError>>()?;
         let deps = GatewayDeps {
             kafka: self.kafka.clone(),
             producer: producer.clone(),
-            destinations: settings.destination_names(),
+            destinations,
+            receipts: Arc::new(receipts(settings)?),
+            shards: settings.dedupe.shards,
             tasks: self.intake.tasks.clone(),
             shutdown: self.intake.shutdown.clone(),
             readiness: self.readiness.clone(),
@@ -96,14 +103,61 @@ impl Stack {
         Ok(())
     }
 
-    pub(super) async fn start_consumer(
+    /// What the gateway knows of the destination `name`. Its marks: those of its store in this
+    /// process, else of one that is shared.
+    fn seen_by_gateway(
+        &self,
+        settings: &Settings,
+        name: &str,
+        destination: &DestinationSettings,
+    ) -> Result<Destination, StackError> {
+        let marks = match self.stores.get(name) {
+            Some(store) => Some(Arc::clone(store)),
+            // A store is named by where its destination lies.
+            None if destination.url.is_empty() => None,
+            None => {
+                let named = destination.dedupe_name(name);
+                let opened = cloudsync_dedupe::settings::look_at_shared(&settings.dedupe, &named);
+                opened.map_err(|source| StackError::Dedupe {
+                    destination: name.to_owned(),
+                    source,
+                })?
+            }
+        };
+        let has_objects = destination.mode() == WriteMode::Record
+            && !destination.url.starts_with("http")
+            && !destination.url.is_empty();
+        let object = |tenant: &str, id| ObjectName::new(tenant, id).to_string();
+        Ok(Destination {
+            name: name.to_owned(),
+            group: destination.group.clone(),
+            marks,
+            object: has_objects.then_some(object),
+        })
+    }
+
+    pub(super) async fn open_store(
+        &mut self,
+        settings: &Settings,
+        name: &str,
+    ) -> Result<(), StackError> {
+        let store = open_store(settings, name).await?;
+        self.stores.insert(name.to_owned(), store);
+        Ok(())
+    }
+
+    /// To be called once its store is open.
+    pub(super) fn start_consumer(
         &mut self,
         settings: &Settings,
         name: &str,
     ) -> Result<(), StackError> {
         let destination = || name.to_owned();
-        let store = open_store(settings, name).await?;
-        self.stores.insert(destination(), Arc::clone(&store));
+        let store = self.stores.get(name).map(Arc::clone);
+        let store = store.ok_or_else(|| {
+            let part = format!("the dedupe store of {name}");
+            StackError::Ended(Ended { part, why: None })
+        })?;
         let deps = ConsumerDeps {
             name: destination(),
             settings: check_destination(settings, name)?.clone(),
@@ -150,6 +204,18 @@ impl Stack {
             }
         }
     }
+}
+
+/// What is remembered of accepted records.
+fn receipts(settings: &Settings) -> Result<Receipts, StackError> {
+    let limit = settings.gateway.receipts;
+    if limit == 0 {
+        return Ok(Receipts::new(0, None));
+    }
+    let names = settings.destination_names();
+    let shared = cloudsync_dedupe::receipts::open_shared(&settings.dedupe, names);
+    let shared = shared.map_err(StackError::Receipts)?;
+    Ok(Receipts::new(limit, shared))
 }
 
 /// The dedupe store of the destination `name`. One on disk is read whole.

@@ -18,7 +18,7 @@ use super::link::Request;
 use super::plan::{Part, plan};
 use super::raw::Step;
 use super::repeats::claim_all;
-use crate::claim::{Claim, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, Lookup, Subject, Token};
 use crate::settings::DedupeSettings;
 use crate::store::{DedupeStore, Health, Stats, StoreError};
 use async_trait::async_trait;
@@ -246,9 +246,15 @@ fn blobs(subjects: &[Subject], places: &[usize]) -> (Vec<u8>, Vec<u8>) {
 #[async_trait]
 impl DedupeStore for Buckets {
     async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
-        let lookups = self.look(subjects).await?;
+        let found = self.look(subjects).await?;
+        let lookups = found.into_iter().zip(subjects);
+        let lookups: Vec<Lookup> = lookups.map(|(found, s)| Lookup::of(found, s)).collect();
         self.counts.looked_up(subjects, &lookups);
         Ok(lookups)
+    }
+
+    async fn inspect(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
+        self.look(subjects).await
     }
 
     async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {

@@ -17,7 +17,7 @@ use super::plan::{Part, plan};
 use super::raw::Step;
 use super::repeats::claim_all;
 use super::value::{Known, State};
-use crate::claim::{Claim, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, Lookup, Subject, Token};
 use crate::settings::DedupeSettings;
 use crate::store::{DedupeStore, Health, Stats, StoreError};
 use async_trait::async_trait;
@@ -120,8 +120,8 @@ impl Keys {
         parts.iter().flat_map(of_part).collect()
     }
 
-    async fn look(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
-        let mut lookups = vec![Lookup::Unknown; subjects.len()];
+    async fn look(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
+        let mut all = vec![None; subjects.len()];
         let places: Vec<usize> = (0..subjects.len()).collect();
         let commands = |part: &Part| self.look_commands(subjects, part);
         self.ask(subjects, &places, commands, |part, answers| {
@@ -129,15 +129,15 @@ impl Keys {
                 return Err(Fault::unreadable("the answer to MGET"));
             };
             for (place, value) in part.places.iter().zip(found) {
-                let pair = subjects.get(*place).zip(lookups.get_mut(*place));
-                if let (Some(known), Some((subject, lookup))) = (read(value)?, pair) {
-                    *lookup = known.look(0, subject);
+                let found = read(value)?.and_then(|known| known.found(0));
+                if let Some(of_place) = all.get_mut(*place) {
+                    *of_place = found;
                 }
             }
             Ok(())
         })
         .await?;
-        Ok(lookups)
+        Ok(all)
     }
 }
 
@@ -161,9 +161,15 @@ impl Keys {
 #[async_trait]
 impl DedupeStore for Keys {
     async fn lookup(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
-        let lookups = self.look(subjects).await?;
+        let found = self.look(subjects).await?;
+        let lookups = found.into_iter().zip(subjects);
+        let lookups: Vec<Lookup> = lookups.map(|(found, s)| Lookup::of(found, s)).collect();
         self.counts.looked_up(subjects, &lookups);
         Ok(lookups)
+    }
+
+    async fn inspect(&self, subjects: &[Subject]) -> Result<Vec<Option<Found>>, StoreError> {
+        self.look(subjects).await
     }
 
     async fn claim(&self, token: Token, subjects: &[Subject]) -> Result<Vec<Claim>, StoreError> {

@@ -9,7 +9,7 @@
 //! X <fingerprint, 8> <partition, LEB128> <offset, big-endian, trimmed>      dead-lettered
 //! ```
 
-use crate::claim::{Claim, LogPosition, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, FoundState, LogPosition, Subject, Token};
 use cloudsync::identity::Fingerprint;
 use std::time::Duration;
 
@@ -125,17 +125,16 @@ impl Known {
         }
     }
 
-    /// What a look-up at `now` makes of it.
-    pub(super) fn look(&self, now: u64, subject: &Subject) -> Lookup {
-        match self.state {
-            State::Held { deadline, .. } if deadline <= now => Lookup::Unknown,
-            _ if self.fingerprint != subject.fingerprint => Lookup::Conflict {
-                stored: self.fingerprint,
-            },
-            State::Held { .. } => Lookup::InProgress,
-            State::Done { position } => Lookup::Done { position },
-            State::Dead { position } => Lookup::DeadLettered { position },
-        }
+    /// What stands there at `now`; `None` where a lease has ended.
+    pub(super) fn found(&self, now: u64) -> Option<Found> {
+        let state = match self.state {
+            State::Held { deadline, .. } if deadline <= now => return None,
+            State::Held { .. } => FoundState::InProgress,
+            State::Done { position } => FoundState::Done { position },
+            State::Dead { position } => FoundState::DeadLettered { position },
+        };
+        let fingerprint = self.fingerprint;
+        Some(Found { fingerprint, state })
     }
 
     /// What a claim makes of it that was not granted at `now`.

@@ -28,7 +28,7 @@ type Bucket = [u32; LANES];
 
 /// An exact index from ids to numbers, for whoever keeps the ids themselves.
 #[derive(Debug, Default)]
-pub struct Index {
+pub(crate) struct Index {
     buckets: Vec<Bucket>,
     used: usize,
 }
@@ -44,11 +44,11 @@ struct At {
 
 impl Index {
     /// Numbers lie below this.
-    pub const NUMBERS: u32 = NUMBERS;
+    pub(crate) const NUMBERS: u32 = NUMBERS;
 
     /// An empty one for up to `entries` ids.
     #[must_use]
-    pub fn with_room_for(entries: usize) -> Self {
+    pub(crate) fn with_room_for(entries: usize) -> Self {
         let buckets = (entries * 100).div_ceil(ENTRIES * FULL_PERCENT).max(1);
         Self {
             buckets: vec![[0; LANES]; buckets],
@@ -62,7 +62,7 @@ impl Index {
 
     /// What it takes, whatever is in it.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.buckets.capacity() * BUCKET_BYTES
     }
 
@@ -77,13 +77,13 @@ impl Index {
     }
 
     /// The number under which `is_it` knows this very id.
-    pub fn find(&self, id: &Id16, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, id: &Id16, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let at = self.at(id, is_it)?;
         Some(self.buckets[at.bucket][at.lane] & (NUMBERS - 1))
     }
 
     /// To be called for an id that is not in it, while there is room.
-    pub fn insert(&mut self, id: &Id16, number: u32) {
+    pub(crate) fn insert(&mut self, id: &Id16, number: u32) {
         let mut at = self.home(id);
         loop {
             let bucket = &mut self.buckets[at];
@@ -105,7 +105,7 @@ impl Index {
     }
 
     /// Takes the id out that is in it under `number`.
-    pub fn remove(&mut self, id: &Id16, number: u32) {
+    pub(crate) fn remove(&mut self, id: &Id16, number: u32) {
         let Some(found) = self.at(id, |it| it == number) else {
             return;
         };

@@ -248,6 +248,17 @@ pub(crate) async fn lookup_changes_nothing(world: &dyn World) {
         assert_eq!(look(&store, again_at(marked, 77)).await, done(marked));
         assert_eq!(look(&store, again_at(buried, 77)).await, dead(buried));
     }
+    // Whoever inspects sees the same, whatever content comes with the id, and is not counted.
+    let before = store.stats().await.unwrap();
+    let all = [unknown, held, marked, buried];
+    let strange = all.map(other_content);
+    let inspected = store.inspect(&strange).await.unwrap();
+    for (subject, found) in all.iter().zip(inspected) {
+        assert_eq!(Lookup::of(found, subject), look(&store, *subject).await);
+    }
+    let after = store.stats().await.unwrap();
+    assert_eq!(after.lookups, before.lookups + 4, "only the looks");
+    assert_eq!(after.conflicts, before.conflicts);
     assert!(matches!(
         claim(&store, other, unknown).await,
         Claim::Granted(_)

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 mod faults;
 mod kept;
+mod receipts;
 mod rights;
 mod servers;
 

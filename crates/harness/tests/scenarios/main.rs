@@ -19,6 +19,7 @@ mod endpoint;
 mod foreign;
 mod kills;
 mod models;
+mod receipts;
 mod resends;
 mod restarts;
 mod sdk;

@@ -88,6 +88,14 @@ impl ProduceBatch {
         value.unwrap_or_default()
     }
 
+    /// The key of record `index`; empty if it has none.
+    #[must_use]
+    pub fn key(&self, index: usize) -> &[u8] {
+        let entry = self.inner.entries.get(index);
+        let key = entry.and_then(|entry| self.part(entry.key.as_ref()));
+        key.unwrap_or_default()
+    }
+
     /// Record `index` as librdkafka takes it, with `number` for its report.
     pub(crate) fn outgoing(&self, index: usize, number: usize) -> Outgoing<'_> {
         let entry = self.inner.entries.get(index);

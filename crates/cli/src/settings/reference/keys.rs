@@ -142,6 +142,13 @@ pub(super) const KEYS: &[Key] = &[
          its place in the log and not written again.",
     ),
     key(
+        "gateway.receipts",
+        count("ids", 0, 10_000_000),
+        "Ids whose place in the log it remembers for those who ask where their record is, in at most \
+         56 bytes each; 0: none. With a Redis in dedupe.url, gateways also share those of one to two \
+         dedupe.window.",
+    ),
+    key(
         "gateway.max_record_bytes",
         count("bytes", 1, 1_000_000),
         "Largest record, encoded.",

@@ -1,10 +1,10 @@
 //! Look-ups: `TIME` and HMGET of two generations.
 //!
-//! In: subjects. Out: what is known of each. Promises: nothing is changed; what was marked before
+//! In: subjects. Out: what stands under the id of each. Promises: nothing is changed; what was marked before
 //! the call is seen, whatever generation begins meanwhile.
 
 use super::{Asked, Buckets, GUESSES, at, groups};
-use crate::claim::{Lookup, Subject};
+use crate::claim::{Found, Subject};
 use crate::redis::fault::Fault;
 use crate::redis::held::time_in;
 use crate::redis::value::Known;
@@ -14,8 +14,29 @@ use redis::{Cmd, Value};
 // === impl Buckets: look-ups ===
 
 impl Buckets {
-    pub(super) async fn look(&self, subjects: &[Subject]) -> Result<Vec<Lookup>, StoreError> {
-        let mut lookups = vec![Lookup::Unknown; subjects.len()];
+    pub(super) async fn look(
+        &self,
+        subjects: &[Subject],
+    ) -> Result<Vec<Option<Found>>, StoreError> {
+        let mut all = vec![None; subjects.len()];
+        self.read(subjects, |place, now, newer, older| {
+            let known = Known::join(read(newer)?, read(older)?);
+            if let Some(found) = all.get_mut(place) {
+                *found = known.and_then(|known| known.found(now));
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(all)
+    }
+
+    /// Gives `take` the place of each subject, Redis' time, and what stands under its id in the
+    /// generation of now and in the one before.
+    pub(in crate::redis) async fn read(
+        &self,
+        subjects: &[Subject],
+        mut take: impl FnMut(usize, u64, &Value, &Value) -> Result<(), Fault> + Send,
+    ) -> Result<(), StoreError> {
         let mut waiting: Vec<usize> = (0..subjects.len()).collect();
         for _ in 0..GUESSES {
             let answers = self
@@ -25,13 +46,13 @@ impl Buckets {
                 .await?;
             waiting.clear();
             for (asked, answers) in answers {
-                let read = self.read_look(subjects, &asked, &answers, &mut lookups);
+                let read = self.read_look(&asked, &answers, &mut take);
                 if !read.map_err(|fault| self.fault(fault))? {
                     waiting.extend(asked.part.places);
                 }
             }
             if waiting.is_empty() {
-                return Ok(lookups);
+                return Ok(());
             }
         }
         Err(self.restless())
@@ -61,13 +82,12 @@ impl Buckets {
         commands
     }
 
-    /// Fills in `lookups`; `false` when the assumed generation was another one.
+    /// Gives all of them to `take`; `false` when the assumed generation was another one.
     fn read_look(
         &self,
-        subjects: &[Subject],
         asked: &Asked,
         answers: &[Value],
-        lookups: &mut [Lookup],
+        take: &mut impl FnMut(usize, u64, &Value, &Value) -> Result<(), Fault>,
     ) -> Result<bool, Fault> {
         let now = time_in(answers.first())?;
         if self.told(asked.part.shard, now) != asked.generation {
@@ -81,11 +101,7 @@ impl Buckets {
                 return Err(Fault::unreadable("the answer to HMGET"));
             };
             for ((place, newer), older) in places.iter().zip(newer).zip(older) {
-                let known = Known::join(read(newer)?, read(older)?);
-                let pair = subjects.get(*place).zip(lookups.get_mut(*place));
-                if let Some((subject, lookup)) = pair {
-                    *lookup = known.map_or(Lookup::Unknown, |known| known.look(now, subject));
-                }
+                take(*place, now, newer, older)?;
             }
         }
         Ok(true)

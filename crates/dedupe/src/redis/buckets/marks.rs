@@ -56,6 +56,32 @@ impl Buckets {
         parts: u16,
         asked: &Asked,
     ) -> Vec<Cmd> {
+        self.set_commands(subjects, parts, asked, |place, set| {
+            if let Some(subject) = subjects.get(place) {
+                set.arg(Mark::of(DONE, subject).bytes());
+            }
+        })
+    }
+
+    /// Sets the field of each subject to what `value` appends for its place.
+    pub(in crate::redis) async fn set(
+        &self,
+        subjects: &[Subject],
+        value: impl Fn(usize, &mut Cmd) + Send + Sync,
+    ) -> Result<(), StoreError> {
+        self.write(subjects, |connected, asked| {
+            self.set_commands(subjects, connected.parts, asked, &value)
+        })
+        .await
+    }
+
+    fn set_commands(
+        &self,
+        subjects: &[Subject],
+        parts: u16,
+        asked: &Asked,
+        value: impl Fn(usize, &mut Cmd),
+    ) -> Vec<Cmd> {
         let mut commands = Vec::with_capacity(3);
         for (sub, places) in groups(&asked.part) {
             let shard = asked.part.shard;
@@ -63,9 +89,11 @@ impl Buckets {
             let bytes = key.len() + places.len() * 38 + 8;
             let mut set = Cmd::with_capacity(2 * places.len() + 2, bytes);
             set.arg("HSET").arg(&key);
-            for subject in at(subjects, places) {
-                set.arg(subject.id.0.as_slice());
-                set.arg(Mark::of(DONE, subject).bytes());
+            for place in places {
+                if let Some(subject) = subjects.get(*place) {
+                    set.arg(subject.id.0.as_slice());
+                    value(*place, &mut set);
+                }
             }
             let mut expire = Cmd::with_capacity(4, key.len() + 32);
             expire.arg("PEXPIRE").arg(&key);

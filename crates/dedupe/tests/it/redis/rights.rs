@@ -3,20 +3,17 @@
 use super::servers::{Deployment, Server, Shape, at_hand};
 use super::settings;
 use crate::conformance::subject;
-use cloudsync_dedupe::settings::Layout;
+use cloudsync_dedupe::settings::{Layout, look_at};
 use cloudsync_dedupe::{DedupeSettings, DedupeStore, Lookup, StoreError, Subject, Token, open};
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-/// The rights that `docs/dedupe-redis.md` lists, read from there.
-fn documented(layout: Layout, namespace: &str) -> Vec<String> {
+/// The rights that `docs/dedupe-redis.md` lists for the user `name`, read from there.
+fn documented(name: &str, namespace: &str) -> Vec<String> {
     let page = include_str!("../../../../../docs/dedupe-redis.md");
-    let name = match layout {
-        Layout::Buckets => "ACL SETUSER buckets-user ",
-        Layout::Keys => "ACL SETUSER keys-user ",
-    };
-    let line = page.lines().find_map(|line| line.strip_prefix(name));
+    let name = format!("ACL SETUSER {name} ");
+    let line = page.lines().find_map(|line| line.strip_prefix(&name));
     let line = line.unwrap().replace("<namespace>", namespace);
     line.split(' ').map(str::to_owned).collect()
 }
@@ -71,7 +68,11 @@ async fn the_documented_rights_suffice_for_every_call() {
         for layout in [Layout::Buckets, Layout::Keys] {
             let settings = settings(&deployment.url, layout);
             let name = format!("user-{}", settings.namespace);
-            let mut rights = documented(layout, &settings.namespace);
+            let user_of = match layout {
+                Layout::Buckets => "buckets-user",
+                Layout::Keys => "keys-user",
+            };
+            let mut rights = documented(user_of, &settings.namespace);
             let password = rights.iter_mut().find(|word| word.starts_with('>'));
             *password.unwrap() = ">p@ss:word/1".to_owned();
             for server in deployment.data() {
@@ -80,6 +81,31 @@ async fn the_documented_rights_suffice_for_every_call() {
             let store = open(&user(settings, &name, "p@ss:word/1"), "aws").unwrap();
             let done = every_call(&store).await;
             assert_eq!(done, Ok(()), "{shape:?} {layout:?}");
+        }
+    }
+}
+
+/// Receipts, and the marks that a gateway looks at.
+#[tokio::test]
+async fn the_documented_rights_suffice_for_a_gateway() {
+    if !at_hand() {
+        return;
+    }
+    for shape in [Shape::Standalone, Shape::Sentinel, Shape::Cluster] {
+        let deployment = Deployment::shared(shape);
+        for layout in [Layout::Buckets, Layout::Keys] {
+            let settings = settings(&deployment.url, layout);
+            let name = format!("gateway-{}", settings.namespace);
+            let mut rights = documented("gateway-user", &settings.namespace);
+            let password = rights.iter_mut().find(|word| word.starts_with('>'));
+            *password.unwrap() = ">secret".to_owned();
+            for server in deployment.data() {
+                add_user(server, &name, &rights);
+            }
+            let settings = user(settings, &name, "secret");
+            let marks = look_at(&settings, "aws").unwrap();
+            assert_eq!(marks.inspect(&[subject(1)]).await, Ok(vec![None]));
+            super::receipts::are_written_and_found(&settings).await;
         }
     }
 }
