@@ -68,8 +68,8 @@ use std::sync::Arc;
 use tokio_stream::{Stream, StreamExt};
 use uuid::Uuid;
 
-/// A request id of its own kind: a UUIDv7. Whoever wants to send a record again after an error needs
-/// its id, and so makes it before the first attempt.
+/// A request id of its own kind: a UUIDv7. Whoever wants to send a record again after an error
+/// needs its id, and so makes it before the first attempt.
 #[must_use]
 pub fn new_request_id() -> String {
     Uuid::now_v7().to_string()
@@ -159,8 +159,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::RecordTooLarge`]; [`ClientError::Refused`] with the gateway's status, also
-    /// when it asks for a longer wait than there is time; [`ClientError::DeadlineExceeded`] when the
-    /// record may or may not be durable: send it again under the id that it names.
+    /// when it asks for a longer wait than there is time; [`ClientError::DeadlineExceeded`] when
+    /// the record may or may not be durable: send it again under the id that it names.
     pub async fn send_one(&self, record: SyncRecord) -> Result<SyncRecordResponse, ClientError> {
         calls::send_one(&self.settings, self.pool.channel(), record).await
     }

@@ -128,8 +128,8 @@ pub async fn can_be_read_back(url: &str) -> Result<bool, ReadBackError> {
     Ok(sink.is_conditional())
 }
 
-/// As [`read_back`], but without the segments that end below where `topic` ended at an earlier moment,
-/// as far as their names tell: `since` has that offset for each partition.
+/// As [`read_back`], but without the segments that end below where `topic` ended at an earlier
+/// moment, as far as their names tell: `since` has that offset for each partition.
 ///
 /// # Errors
 /// As [`read_back`].

@@ -2,10 +2,10 @@
 //!
 //! In: a batch and the log's answers. Out: an [`Ack`], and for a stream the answers that
 //! [`StreamAcks`] makes of its acks. Promises: only a record that the log acknowledged, now or
-//! before, counts as accepted; on a stream the acked count never decreases, passes a record only when it and all
-//! before it have their verdict, and each rejection and each made-up id is named exactly once,
-//! before the count passes it; an answer stays far below the size of a message. Who is told each
-//! record's place, or works on HTTP, gets [`verdicts`] instead.
+//! before, counts as accepted; on a stream the acked count never decreases, passes a record only
+//! when it and all before it have their verdict, and each rejection and each made-up id is named
+//! exactly once, before the count passes it; an answer stays far below the size of a message. Who
+//! is told each record's place, or works on HTTP, gets [`verdicts`] instead.
 
 mod verdicts;
 

@@ -1,7 +1,8 @@
 //! Step 4 of the walk: records that go to the log together.
 //!
-//! In: a submission's records, judged. Out: a [`Batch`]: those for the log, each partition's side by
-//! side, those that were acknowledged before, and the refused ones. Promises: records of one partition, so of one key, keep their order.
+//! In: a submission's records, judged. Out: a [`Batch`]: those for the log, each partition's side
+//! by side, those that were acknowledged before, and the refused ones. Promises: records of one
+//! partition, so of one key, keep their order.
 
 use crate::recent::{Effect, Known};
 use crate::validate::{Judged, Record, Refused};

@@ -1,9 +1,9 @@
 //! What gRPC and HTTP cost by themselves: a server that takes a record and answers at once.
 //!
 //! In: `SyncRecord` calls and `POST /api/datasync`. Out: answers of the size that the gateway's
-//! have. It checks nothing and keeps nothing; or, told to produce, it gives each line of a body as it
-//! is to the producer and answers when the log has all of them. It is there for `cloudsync bench`, to
-//! be held against. The transport is set up as the gateway's is.
+//! have. It checks nothing and keeps nothing; or, told to produce, it gives each line of a body
+//! as it is to the producer and answers when the log has all of them. It is there for `cloudsync
+//! bench`, to be held against. The transport is set up as the gateway's is.
 
 use crate::listen::{BindError, ServeError, listen, server};
 use crate::settings::GatewaySettings;

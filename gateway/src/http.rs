@@ -1,14 +1,14 @@
 //! Step 1 of the walk: accept HTTP requests.
 //!
-//! In: `POST /api/datasync` with one JSON value, a list of them, or a value a line (NDJSON), packed
-//! with gzip or zstd or as it is; `GET` of a receipt, and of what the gateway says about itself. Out: the answer, or
-//! a problem (RFC 9457). Promises: a payload is the bytes of its value as they came; 202 means
-//! what an acknowledgement means everywhere: the log has it; memory stays bounded whatever comes,
-//! and an upload of lines may have any length.
+//! In: `POST /api/datasync` with one JSON value, a list of them, or a value a line (NDJSON),
+//! packed with gzip or zstd or as it is; `GET` of a receipt, and of what the gateway says about
+//! itself. Out: the answer, or a problem (RFC 9457). Promises: a payload is the bytes of its
+//! value as they came; 202 means what an acknowledgement means everywhere: the log has it; memory
+//! stays bounded whatever comes, and an upload of lines may have any length.
 //!
-//! A request's way: `media` what it holds → `parameters` with `pointer` ids and keys → `body` with `decode` its
-//! bytes → `json` one value or a list, `lines` a value a line → one value: the pipeline; many:
-//! `feed` in submissions → `session` through the pipeline → `answer`.
+//! A request's way: `media` what it holds → `parameters` with `pointer` ids and keys → `body`
+//! with `decode` its bytes → `json` one value or a list, `lines` a value a line → one value: the
+//! pipeline; many: `feed` in submissions → `session` through the pipeline → `answer`.
 
 mod media;
 mod parameters;

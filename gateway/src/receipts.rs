@@ -7,9 +7,10 @@
 //! matter.
 //!
 //! What is remembered: id → place, in this process and in Redis ([`cloudsync_dedupe::Receipts`]).
-//! What is asked (`asked`): the committed offsets of the groups (`commits`), first, then the marks in
-//! the destinations' dedupe stores, where this process can reach them. Where nobody remembers the
-//! place of an id, the latest one that a mark names counts. `watch` asks again and again.
+//! What is asked (`asked`): the committed offsets of the groups (`commits`), first, then the
+//! marks in the destinations' dedupe stores, where this process can reach them. Where nobody
+//! remembers the place of an id, the latest one that a mark names counts. `watch` asks again and
+//! again.
 
 mod asked;
 mod commits;

@@ -1,11 +1,11 @@
 //! Step 3 of the walk: what is a record, and where does it go.
 //!
-//! In: a submission. Out: each of its records as a [`Record`] that goes into the log, or [`Refused`];
-//! every one is exactly one of the two, under its place. Promises: what passes keeps to every limit of
-//! the contract, names only destinations that exist, carries no field that the gateway sets, and has
-//! an id; the payload is never touched. What a record asks for ([`Effect`]) is said here, while it is
-//! looked at, where it is to be remembered. A refusal names the field, its length, the limit and the way
-//! out.
+//! In: a submission. Out: each of its records as a [`Record`] that goes into the log, or
+//! [`Refused`]; every one is exactly one of the two, under its place. Promises: what passes keeps
+//! to every limit of the contract, names only destinations that exist, carries no field that the
+//! gateway sets, and has an id; the payload is never touched. What a record asks for ([`Effect`])
+//! is said here, while it is looked at, where it is to be remembered. A refusal names the field,
+//! its length, the limit and the way out.
 
 use crate::admit::Submission;
 use crate::recent::{Effect, Known};
@@ -64,7 +64,7 @@ pub(crate) struct Judged {
     pub(crate) bytes: Vec<u8>,
     pub(crate) records: Vec<Record>,
     /// What each record of the submission asks for, by its place there; `None`: refused, or not to be
-    /// remembered.
+    /// remembered. Empty where nothing is.
     pub(crate) effects: Vec<Option<Effect>>,
     /// Records that were acknowledged before, once they are taken out of `records`.
     pub(crate) known: Vec<Known>,
@@ -102,7 +102,7 @@ impl Validator {
         let mut judged = Judged {
             bytes: Vec::with_capacity(bytes + count * GatewayFields::MOST),
             records: Vec::with_capacity(count),
-            effects: Vec::with_capacity(count),
+            effects: Vec::with_capacity(if self.remembers { count } else { 0 }),
             known: Vec::new(),
             refused: Vec::new(),
         };
@@ -127,7 +127,9 @@ impl Validator {
                     None
                 }
             };
-            judged.effects.push(effect);
+            if self.remembers {
+                judged.effects.push(effect);
+            }
         }
         judged
     }
@@ -253,8 +255,8 @@ impl Validator {
         Ok(bits)
     }
 
-    /// What the record asks for, if it is to be remembered: not if it names a destination beyond the
-    /// first 32, which have a bit.
+    /// What the record asks for, if it is to be remembered: not if it names a destination beyond
+    /// the first 32, which have a bit.
     fn effect(
         &self,
         view: &RecordView<'_>,

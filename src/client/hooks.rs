@@ -22,8 +22,8 @@ pub trait TraceSource: Debug + Send + Sync {
     fn current(&self) -> Option<TraceContext>;
 }
 
-/// Is told what streams do, from their tasks: it must not block, and a panic ends the stream. Every method does nothing unless
-/// it is written.
+/// Is told what streams do, from their tasks: it must not block, and a panic ends the stream.
+/// Every method does nothing unless it is written.
 pub trait ClientMetrics: Debug + Send + Sync {
     /// A stream is open.
     fn connected(&self) {}

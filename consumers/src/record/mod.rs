@@ -8,11 +8,11 @@
 //! with what lies there ([`object`]) → `finish` marked, settled, committed; or `set_aside`
 //! dead-lettered. `worker` drives it for one assigned partition.
 //!
-//! Promises, beyond those of the walk: one effect for each (tenant, key, id) on a destination that
-//! recognises a second write, whatever the dedupe store forgets; on one that does not, no attempt
-//! without a claim that was granted (`dedupe.on_unavailable` may say otherwise); records of one key
-//! in the order of the log; a record that waits (for a retry, for another holder, for the destination) holds its
-//! lane, no lease, and nobody else.
+//! Promises, beyond those of the walk: one effect for each (tenant, key, id) on a destination
+//! that recognises a second write, whatever the dedupe store forgets; on one that does not, no
+//! attempt without a claim that was granted (`dedupe.on_unavailable` may say otherwise); records
+//! of one key in the order of the log; a record that waits (for a retry, for another holder, for
+//! the destination) holds its lane, no lease, and nobody else.
 
 // 1. which may go
 pub mod in_flight;

@@ -39,7 +39,8 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo, send, receipt, dedupe and scenarios; error for bench and with --quiet].
+    /// RUST_LOG, else info; warn for demo, send, receipt, dedupe and scenarios; error for bench
+    /// and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
     /// Show no progress and no notes, and log errors only; what is asked for, and what went

@@ -2,9 +2,9 @@
 //!
 //! [`args`] what was typed, [`settings`] what is set, [`stack`] the parts that run together,
 //! [`commands`] one file a command. `demo` adds [`input`] (records from files, or made), [`demo`]
-//! (sending them, some twice) and [`ledger`] (what became of them, read back); `scenarios` (clients that
-//! repeat themselves) uses the same. `bench` measures,
-//! [`doctor`] looks at what it all rests on.
+//! (sending them, some twice) and [`ledger`] (what became of them, read back); `scenarios`
+//! (clients that repeat themselves) uses the same. `bench` measures, [`doctor`] looks at what it
+//! all rests on.
 //!
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage or
 //! configuration, 130 interrupted (143 by SIGTERM) before it was done.

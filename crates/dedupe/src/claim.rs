@@ -1,8 +1,8 @@
 //! What is asked of a dedupe store, and what it answers.
 //!
 //! In: a [`Subject`] for each record (which effect, which content, where in the log) and the
-//! [`Token`] of the asking process. Out: one [`Lookup`] or [`Claim`] for each subject. What an answer
-//! promises are the laws of [`DedupeStore`](crate::DedupeStore).
+//! [`Token`] of the asking process. Out: one [`Lookup`] or [`Claim`] for each subject. What an
+//! answer promises are the laws of [`DedupeStore`](crate::DedupeStore).
 
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync::partition::murmur2;

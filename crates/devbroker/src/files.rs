@@ -69,8 +69,8 @@ pub(crate) fn exchange(path: &Path, bytes: &[u8]) -> io::Result<(File, io::Resul
     Ok((file, named))
 }
 
-/// Keeps `bytes` of the file `path`, which is damaged at `position`, beside it under a name that ends
-/// in `.cut`. What was kept from there before stays, too.
+/// Keeps `bytes` of the file `path`, which is damaged at `position`, beside it under a name that
+/// ends in `.cut`. What was kept from there before stays, too.
 pub(crate) fn keep_cut(path: &Path, position: u64, bytes: &[u8]) -> io::Result<()> {
     let mut turn = 1;
     loop {

@@ -74,8 +74,9 @@ impl Offsets {
         }
     }
 
-    /// Reads the file, passes over what is damaged or torn in it, and rewrites it without the topics that are not there
-    /// any more: one that is made anew begins at 0, and a commit of before would pass its records by.
+    /// Reads the file, passes over what is damaged or torn in it, and rewrites it without the
+    /// topics that are not there any more: one that is made anew begins at 0, and a commit of
+    /// before would pass its records by.
     pub(crate) fn open(dir: &Path, is_there: impl Fn(&str) -> bool) -> Result<Self, BrokerError> {
         let path = dir.join(FILE);
         let bytes = files::read_if_there(&path)

@@ -1,5 +1,5 @@
-//! A whole topic, from its start, or from where it ended at an earlier moment, to where it ended when
-//! the reading began; without a group.
+//! A whole topic, from its start, or from where it ended at an earlier moment, to where it ended
+//! when the reading began; without a group.
 
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};

@@ -1,8 +1,8 @@
 //! Step 6 of the walk: a verdict for each record of a submission, for those who are told each one.
 //!
 //! In: a batch and the log's answers. Out: one [`Verdict`] a record, in the order in which the
-//! records came. Promises: only a record that the log acknowledged, now or before, is accepted; every record has
-//! exactly one verdict.
+//! records came. Promises: only a record that the log acknowledged, now or before, is accepted;
+//! every record has exactly one verdict.
 
 use super::{no_answer, refusal_of, request_id_of};
 use crate::batch::Batch;

@@ -71,8 +71,8 @@ struct Waiting<'a> {
 
 // === one record ===
 
-/// 202: the bare sentence to one who sent a bare string and did not ask for JSON, else JSON. What was
-/// acknowledged before says so in a header, since the sentence cannot.
+/// 202: the bare sentence to one who sent a bare string and did not ask for JSON, else JSON. What
+/// was acknowledged before says so in a header, since the sentence cannot.
 pub(super) fn accepted(asked: &HeaderMap, bare_string: bool, stored: &Accepted) -> Response {
     let id = HeaderValue::from_bytes(stored.request_id.as_bytes()).ok();
     let mut response = if bare_string && !media::asks_for(asked, &[JSON]) {

@@ -1,8 +1,9 @@
 //! Step 1 of the walk, over HTTP: a packed body, unpacked.
 //!
 //! In: the bytes of a body, piece by piece. Out: what they unpack to, some [`STEP`] bytes at a
-//! time (zstd never more, gzip up to four times as much). Promises: memory stays as it is, whatever the body unpacks to; a window larger than
-//! 8 MiB (RFC 9659) is refused; a body that ends in the middle is no body.
+//! time (zstd never more, gzip up to four times as much). Promises: memory stays as it is,
+//! whatever the body unpacks to; a window larger than 8 MiB (RFC 9659) is refused; a body that
+//! ends in the middle is no body.
 
 use super::media::Encoding;
 use bytes::{Buf, Bytes};

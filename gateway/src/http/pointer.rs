@@ -1,8 +1,8 @@
 //! Step 1 of the walk, over HTTP: what a JSON pointer finds in a value.
 //!
-//! In: a pointer (RFC 6901), then values. Out: the text that it finds in each. Promises: a value is
-//! read once, nothing of it is built, and only what lies on the pointer's way is looked at; of a name
-//! that an object has twice the last one counts.
+//! In: a pointer (RFC 6901), then values. Out: the text that it finds in each. Promises: a value
+//! is read once, nothing of it is built, and only what lies on the pointer's way is looked at; of
+//! a name that an object has twice the last one counts.
 
 use cloudsync::ErrorReason;
 use cloudsync::reason::Refusal;

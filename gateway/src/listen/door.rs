@@ -1,8 +1,8 @@
 //! Step 1 of the walk: who gets a connection.
 //!
-//! In: what the port accepts. Out: at most `gateway.max_connections` connections that cannot be held
-//! for nothing ([`Guarded`]). Promises: one too many is told so, over HTTP/1 by 503 and over HTTP/2 by
-//! an end that says that nothing was taken, and is closed; when the system hands out no
+//! In: what the port accepts. Out: at most `gateway.max_connections` connections that cannot be
+//! held for nothing ([`Guarded`]). Promises: one too many is told so, over HTTP/1 by 503 and over
+//! HTTP/2 by an end that says that nothing was taken, and is closed; when the system hands out no
 //! connections, the port waits and does not spin.
 
 use cloudsync_runtime::{Guarded, Tasks};

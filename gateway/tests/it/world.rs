@@ -65,7 +65,11 @@ impl World {
         };
         adjust(&mut settings, &mut kafka);
         ensure_topics(&kafka).await.unwrap();
-        let deps = deps(&kafka);
+        let receipts = Arc::new(Receipts::new(settings.receipts.min(1_000), None));
+        let deps = GatewayDeps {
+            receipts,
+            ..deps(&kafka)
+        };
         let GatewayDeps {
             producer,
             tasks,

@@ -30,7 +30,8 @@ pub struct BenchArgs {
     /// Most records of a batch; `http`: records of each body, as NDJSON [default: 256; unary and http: 1].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1_000))]
     pub batch: Option<u32>,
-    /// Records a second, on a schedule that does not wait for answers [default: as fast as it goes].
+    /// Records a second, on a schedule that does not wait for answers [default: as fast as it
+    /// goes].
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub rate: Option<u32>,
     /// Connections to the gateway [default: 4; unary: 8, with 64 calls open on each; http: 64, with --batch 16].

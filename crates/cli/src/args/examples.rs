@@ -79,9 +79,9 @@ Exit codes: 0 as expected; 1 a difference was found; 2 they could not be run or 
 
 /// Of `cloudsync receipt`.
 pub const RECEIPT: &str = "\
-A gateway remembers the last ids that it has acknowledged (gateway.receipts), and in Redis those of \
-dedupe.window; older ones are known by the marks of the dedupe stores, where the gateway can look \
-into them. docs/receipts.md says what each answer means.
+A gateway remembers the last ids that it has acknowledged (gateway.receipts), and in Redis
+those of dedupe.window; older ones are known by the marks of the dedupe stores, where the
+gateway can look into them. docs/receipts.md says what each answer means.
 
 Exit codes: 0 known, 1 not known, 2 the gateway could not be asked.
 

@@ -1,8 +1,9 @@
 //! What a process has used, by the operating system's account.
 //!
-//! In: a process's number. Out: its processor time, to the nanosecond and with that of threads which
-//! have ended, and the most memory that it ever had resident. Only where there is Linux: of the
-//! account in `/proc/PID/stat` a tick is 10 ms, which is a tenth of what a quiet role uses in a round.
+//! In: a process's number. Out: its processor time, to the nanosecond and with that of threads
+//! which have ended, and the most memory that it ever had resident. Only where there is Linux: of
+//! the account in `/proc/PID/stat` a tick is 10 ms, which is a tenth of what a quiet role uses in
+//! a round.
 
 use anyhow::Context;
 use std::time::Duration;

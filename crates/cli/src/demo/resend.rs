@@ -2,8 +2,9 @@
 //!
 //! In: each record, when it has been sent. Out: the same record again, at its time: half of them
 //! at once, so that both meet in what the consumer has open, the others later, so that the second
-//! one meets what the gateway remembers (`gateway.recent_ids`), or else the dedupe store. Promises: of `n` records, `share × n` go again,
-//! rounded down; it holds at most [`MAX_HELD`] records.
+//! one meets what the gateway remembers (`gateway.recent_ids`), or else the dedupe store.
+//! Promises: of `n` records, `share × n` go again, rounded down; it holds at most [`MAX_HELD`]
+//! records.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

@@ -32,8 +32,8 @@ pub struct Sources<'a> {
     pub only: Option<Only>,
 }
 
-/// The records of one run in a log and at destinations that others use as well. What is damaged there
-/// may be anybody's: what it held of the run is missing.
+/// The records of one run in a log and at destinations that others use as well. What is damaged
+/// there may be anybody's: what it held of the run is missing.
 #[derive(Clone, Debug)]
 pub struct Only {
     /// What their request ids begin with, and no other's.

@@ -1,8 +1,8 @@
 //! One client of a scenario.
 //!
-//! In: which records, and when. Out: [`Told`], what it sent and what it was told, also of what it had
-//! done when it is dropped. Promises: one connection of its own; every record has its verdict when it
-//! ends well.
+//! In: which records, and when. Out: [`Told`], what it sent and what it was told, also of what it
+//! had done when it is dropped. Promises: one connection of its own; every record has its verdict
+//! when it ends well.
 
 use crate::demo::feed::last_word;
 use crate::demo::journal::{Entry, Sent};

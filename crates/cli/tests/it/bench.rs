@@ -1,4 +1,5 @@
-//! `bench`: what it prints, when it fails, and that nothing of it stays behind. No speed is asserted.
+//! `bench`: what it prints, when it fails, and that nothing of it stays behind. No speed is
+//! asserted.
 
 #![cfg(target_os = "linux")]
 

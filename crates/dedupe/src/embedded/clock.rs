@@ -1,12 +1,13 @@
 //! The store's own time: how old a mark is, across restarts and whatever the wall clock does.
 //!
 //! In: the wall clock, the time since the store was opened, and the moments that its files tell.
-//! Out: [`Moment`]s. Promises: while the store is open its time goes with the monotonic clock, and
-//! the wall clock may do what it likes. Over a restart it goes on by what the wall clock says has
-//! passed, by the block that says least, and never to before the newest block. So a wall clock that
-//! stepped back, once or for a while, makes no mark look older than it is; and however wrong it is,
-//! marks age while the store is open, so none is kept for ever. What cannot be told from a long pause
-//! is a wall clock that stepped forward between two runs: then marks are forgotten early.
+//! Out: [`Moment`]s. Promises: while the store is open its time goes with the monotonic clock,
+//! and the wall clock may do what it likes. Over a restart it goes on by what the wall clock says
+//! has passed, by the block that says least, and never to before the newest block. So a wall
+//! clock that stepped back, once or for a while, makes no mark look older than it is; and however
+//! wrong it is, marks age while the store is open, so none is kept for ever. What cannot be told
+//! from a long pause is a wall clock that stepped forward between two runs: then marks are
+//! forgotten early.
 
 use crate::tables::micros;
 use std::fmt;

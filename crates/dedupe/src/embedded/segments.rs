@@ -1,10 +1,11 @@
 //! The files of a store: one that is written to, older ones that are only kept.
 //!
 //! In: encoded records. Out: that they are on the disk, or why not. Promises: what
-//! [`Segments::commit`] answered Ok to is in a file that was synced without an error, in a directory
-//! that was. After an error nothing is written to that file any more: the system may have dropped
-//! what it could not write, and would say so only once. It is cut to what was synced, and the next
-//! commit begins another file. Files go oldest first, and only when nothing that is known lies in them.
+//! [`Segments::commit`] answered Ok to is in a file that was synced without an error, in a
+//! directory that was. After an error nothing is written to that file any more: the system may
+//! have dropped what it could not write, and would say so only once. It is cut to what was
+//! synced, and the next commit begins another file. Files go oldest first, and only when nothing
+//! that is known lies in them.
 
 use super::block::{FILE_HEADER_BYTES, file_header, put_blocks};
 use super::clock::Moment;

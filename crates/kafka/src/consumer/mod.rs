@@ -4,7 +4,8 @@
 //! and commits of what was settled. The order of a record's way: [`poll`] a dedicated thread that
 //! does nothing but poll, [`partition`] its queue to the task that works on it, [`flow`] pauses
 //! when the queue is full, [`outcome`] how it ended, [`tracker`] what may be committed, and
-//! [`commit_table`] committing it. [`event`] is what happens to partitions; `rebalance` and `assign` handle it.
+//! [`commit_table`] committing it. [`event`] is what happens to partitions; `rebalance` and
+//! `assign` handle it.
 
 // 1. out of the log
 pub(crate) mod context;

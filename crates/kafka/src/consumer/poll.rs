@@ -37,8 +37,11 @@ use tokio::time::Instant;
 const BATCH_RECORDS: usize = 512;
 /// or this many bytes,
 const BATCH_BYTES: usize = 1 << 20;
-/// or after this long, or when nothing more is there.
+/// or after this long, or when nothing more is there,
 const TURN: Duration = Duration::from_millis(5);
+/// or after so many records of all partitions: with the limits of the queues they bound what waits
+/// there, however fast they come.
+const TURN_RECORDS: usize = 8_192;
 /// Longest poll when nothing else is to be done.
 const IDLE: Duration = Duration::from_millis(50);
 /// Most events of the group in one turn.
@@ -226,7 +229,7 @@ impl PollLoop {
     /// Records until none is there or the turn is over.
     fn take_records(&mut self, timeout: Duration) {
         // From the first records on: the wait for them is none of the turn.
-        let (mut turn, mut timeout) = (None, timeout);
+        let (mut turn, mut taken, mut timeout) = (None, 0, timeout);
         // Out of its place, since what is taken from it goes into the other fields.
         let Some(mut records) = self.records.take() else {
             return;
@@ -243,8 +246,9 @@ impl PollLoop {
             });
             self.seek_again(&lost);
             timeout = Duration::ZERO;
-            let over = turn.get_or_insert_with(Instant::now).elapsed() >= TURN;
-            if count == 0 || self.end.is_some() || over {
+            taken += count;
+            let late = turn.get_or_insert_with(Instant::now).elapsed() >= TURN;
+            if count == 0 || self.end.is_some() || late || taken >= TURN_RECORDS {
                 break;
             }
         }

@@ -8,9 +8,9 @@
 //! its room and share taken, until the log has answered. The caller is woken once a batch, not
 //! once a record.
 //!
-//! `batch` is what comes in, `send` brings it into librdkafka's queue, `room` bounds what is on its way and keeps the
-//! order, `flight` is one batch on its way, `native` owns librdkafka's producer and makes it anew
-//! after a fatal error, `place` tells where a record lies.
+//! `batch` is what comes in, `send` brings it into librdkafka's queue, `room` bounds what is on
+//! its way and keeps the order, `flight` is one batch on its way, `native` owns librdkafka's
+//! producer and makes it anew after a fatal error, `place` tells where a record lies.
 
 pub(crate) mod batch;
 pub(crate) mod flight;
@@ -44,8 +44,8 @@ pub struct ProduceRecord {
     pub value: Bytes,
 }
 
-/// What became of a record: its offset in its partition. `Ok(None)`: the log has it as well, but has
-/// not said where; so it is when an acknowledgement was lost and the record was sent again.
+/// What became of a record: its offset in its partition. `Ok(None)`: the log has it as well, but
+/// has not said where; so it is when an acknowledgement was lost and the record was sent again.
 pub type Produced = Result<Option<i64>, ProduceError>;
 
 /// Why the log has not acknowledged a record.

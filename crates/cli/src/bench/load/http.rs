@@ -1,9 +1,9 @@
 //! HTTP POSTs of one record each, or of many as lines, over a connection that stays open.
 //!
-//! In: a maker's records, when their bodies are due. Out: [`Sent`]. Many records are NDJSON with one
-//! `Idempotency-Key`, so that their ids are `KEY/0` and so on, and their keys are pointed at. HTTP/1.1
-//! is written and read by hand, since any client library would cost more than the server that is
-//! measured. A sender ends with its first failure.
+//! In: a maker's records, when their bodies are due. Out: [`Sent`]. Many records are NDJSON with
+//! one `Idempotency-Key`, so that their ids are `KEY/0` and so on, and their keys are pointed at.
+//! HTTP/1.1 is written and read by hand, since any client library would cost more than the server
+//! that is measured. A sender ends with its first failure.
 
 use super::Shared;
 use super::stream::SILENT;

@@ -1,8 +1,8 @@
 //! The floor of the kinds that send: what the same records cost with as little as there can be.
 //!
-//! In: how many records ours has just carried, its warm-up included. Out: as many as half of them,
-//! carried by the floor, at the same rate if there is one.
-//! `gateway`: the gateway's own producer (ours, over librdkafka) alone. `pipeline`: that, and two bare readers. `unary` and
+//! In: how many records ours has just carried, its warm-up included. Out: as many as half of
+//! them, carried by the floor, at the same rate if there is one. `gateway`: the gateway's own
+//! producer (ours, over librdkafka) alone. `pipeline`: that, and two bare readers. `unary` and
 //! `http`: a server that answers at once, and the same clients; of many records in a body, one that
 //! gives each line as it is to that producer and answers when the log has it.
 

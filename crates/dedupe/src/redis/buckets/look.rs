@@ -1,7 +1,7 @@
 //! Look-ups: `TIME` and HMGET of two generations.
 //!
-//! In: subjects. Out: what stands under the id of each. Promises: nothing is changed; what was marked before
-//! the call is seen, whatever generation begins meanwhile.
+//! In: subjects. Out: what stands under the id of each. Promises: nothing is changed; what was
+//! marked before the call is seen, whatever generation begins meanwhile.
 
 use super::{Asked, Buckets, GUESSES, at, groups};
 use crate::claim::{Found, Subject};

@@ -1,7 +1,7 @@
 //! Replicas that die, stand still, come and go, while clients send everything twice.
 //!
-//! Nothing is lost, and each record of the log is written once. Redis is well in all of these: no id
-//! is there twice, but where a replica says that it could not ask in time (`dedupe_bypassed`).
+//! Nothing is lost, and each record of the log is written once. Redis is well in all of these: no
+//! id is there twice, but where a replica says that it could not ask in time (`dedupe_bypassed`).
 
 use super::{World, kinds, until};
 use crate::support::{CATCH_UP, START, repetitions};
@@ -44,8 +44,9 @@ fn leased(lease: Duration, attempt: &str) -> Vec<Kind> {
     kinds.into_iter().map(with).collect()
 }
 
-/// What each side that writes under leases has said of `what`. In the layout `keys` an ended lease leaves nothing in
-/// Redis, so whoever takes it over meets nothing: those sides are left out.
+/// What each side that writes under leases has said of `what`. In the layout `keys` an ended
+/// lease leaves nothing in Redis, so whoever takes it over meets nothing: those sides are left
+/// out.
 fn said(fleet: &Fleet, what: &str) -> Vec<u64> {
     let sides = fleet.sides.iter().filter(|side| {
         let seen = what != "taken_over" || side.kind.layout == Some("buckets");

@@ -1,9 +1,10 @@
 //! Redis dies, forgets everything, or is away, while clients send everything twice.
 //!
-//! Nothing is lost, and into files each record of the log is written once. In `record` mode no id is
-//! there twice, whatever Redis forgot. In `batch` mode an id is there twice only where Redis forgot it
-//! or could not be asked: no more of them than were wiped and counted as bypassed. A plain endpoint has
-//! nothing twice but what Redis forgot: while it cannot be asked nothing is posted.
+//! Nothing is lost, and into files each record of the log is written once. In `record` mode no id
+//! is there twice, whatever Redis forgot. In `batch` mode an id is there twice only where Redis
+//! forgot it or could not be asked: no more of them than were wiped and counted as bypassed. A
+//! plain endpoint has nothing twice but what Redis forgot: while it cannot be asked nothing is
+//! posted.
 
 use super::{World, kinds, until};
 use crate::support::{CATCH_UP, repetitions};
