@@ -82,14 +82,12 @@ impl Health {
 
     /// What the destination is waited for, until then if it is not said again.
     pub fn destination_waits(&self, why: String, until: Instant) {
-        let until = Some(until);
-        self.change(|parts| parts.destination = Some(Wait { why, until }));
+        self.change(|parts| Wait::renew(&mut parts.destination, why, until));
     }
 
     /// What the dedupe store is waited for, until then if it is not said again.
     pub fn store_waits(&self, why: String, until: Instant) {
-        let until = Some(until);
-        self.change(|parts| parts.store = Some(Wait { why, until }));
+        self.change(|parts| Wait::renew(&mut parts.store, why, until));
     }
 
     /// The dedupe store is not waited for any more.
@@ -138,6 +136,17 @@ impl Health {
             Some(what) => self.condition.waiting(what.clone()),
             None => self.condition.ready(),
         }
+    }
+}
+
+// === impl Wait ===
+
+impl Wait {
+    /// Somebody waits, and others may wait for longer.
+    fn renew(part: &mut Option<Self>, why: String, until: Instant) {
+        let others = part.as_ref().and_then(|wait| wait.until);
+        let until = Some(others.map_or(until, |others| others.max(until)));
+        *part = Some(Self { why, until });
     }
 }
 

@@ -256,12 +256,7 @@ impl Gateway {
             "gateway-log",
             self.log_health.watch(self.producer, shutdown.clone()),
         );
-        let (kept, calls) = (Arc::clone(pipeline.receipts.kept()), pipeline.calls.clone());
-        let behind = async move {
-            // Closed when it drains, and empty when all that was taken is answered.
-            kept.write_behind(async move { calls.wait().await }).await;
-        };
-        tasks.spawn("gateway-receipts", behind);
+        tasks.spawn("gateway-receipts", write_receipts(&pipeline));
         let (reporter, health) = tonic_health::server::health_reporter();
         let report = health::report(reporter, self.readiness.clone(), shutdown.clone());
         tasks.spawn("gateway-health", report);
@@ -298,6 +293,22 @@ impl Gateway {
             () = drained(&pipeline) => Ok(()),
             () = shutdown.stopping() => Ok(()),
         }
+    }
+}
+
+/// Writes behind the acknowledgements where the records lie, until all that was taken is answered.
+fn write_receipts(pipeline: &Pipeline) -> impl Future<Output = ()> + Send + use<> {
+    let (kept, calls) = (Arc::clone(pipeline.receipts.kept()), pipeline.calls.clone());
+    let shutdown = pipeline.shutdown.clone();
+    async move {
+        let ended = async move {
+            tokio::select! {
+                // Closed when it drains, and empty when all is answered.
+                () = calls.wait() => {}
+                () = shutdown.stopping() => {}
+            }
+        };
+        kept.write_behind(ended).await;
     }
 }
 

@@ -30,13 +30,16 @@ use cloudsync::v1::{
 };
 use cloudsync::wire::Time;
 use cloudsync::{DEFAULT_TENANT, ErrorReason};
-use cloudsync_dedupe::{Accepted, DedupeStore, Found, FoundState, LogPosition, Subject, shard_of};
+use cloudsync_dedupe::{
+    Accepted, DedupeStore, Found, FoundState, LogPosition, StoreError, Subject, shard_of,
+};
 use cloudsync_kafka::{GroupCommits, KafkaSettings, Produced};
 use commits::{Commits, Committed};
 use futures::future::join_all;
 use judge::State;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Most receipts that are being looked up at once.
 const LOOKS: usize = 256;
@@ -178,7 +181,7 @@ impl Receipts {
         let subjects = names.iter().map(|name| asked::subject(name, self.shards));
         let subjects: Vec<Subject> = subjects.collect();
         let (mut kept, unasked) = self.kept.find(&subjects).await;
-        let mut silent = unasked.map(|error| error.to_string());
+        let mut silent = unasked;
         if kept.iter().any(Option::is_none) {
             let (marks, unasked) = self.marks(&subjects).await;
             silent = silent.or(unasked);
@@ -201,7 +204,7 @@ impl Receipts {
                     at: (at > 0).then_some(at),
                     destinations,
                 }),
-                None => Err(unknown(&name, silent.as_deref(), &self.destinations)),
+                None => Err(unknown(&name, silent.as_ref(), &self.destinations)),
             })
             .collect()
     }
@@ -212,8 +215,8 @@ impl Receipts {
         let committed = self.commits.recent().await?;
         let subjects: Vec<Subject> = records.iter().map(|record| record.subject).collect();
         let (marks, unasked) = self.marks(&subjects).await;
-        if let Some(reason) = unasked {
-            tracing::debug!(reason, "receipts say less than there is to know");
+        if let Some(error) = unasked {
+            tracing::debug!(%error, "receipts say less than there is to know");
         }
         let one = |(place, record): (usize, &&Record)| {
             let found = |at: usize| *marks.get(at)?.get(place)?;
@@ -291,17 +294,21 @@ impl Receipts {
 
     /// What stands under the ids of `subjects`, for each destination; nothing where its store is
     /// not to be asked from here. And why one that is did not answer.
-    async fn marks(&self, subjects: &[Subject]) -> (Vec<Vec<Option<Found>>>, Option<String>) {
+    async fn marks(&self, subjects: &[Subject]) -> (Vec<Vec<Option<Found>>>, Option<StoreError>) {
         let asked = self.destinations.iter().map(|it| async {
-            match &it.marks {
-                Some(store) => {
-                    match tokio::time::timeout(store.patience(), store.inspect(subjects)).await {
-                        Ok(Ok(found)) => (found, None),
-                        Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
-                        Err(_) => (Vec::new(), Some(format!("{store:?} does not answer"))),
-                    }
-                }
-                None => (Vec::new(), None),
+            let Some(store) = &it.marks else {
+                return (Vec::new(), None);
+            };
+            let patience = store.patience();
+            let answer = timeout(patience, store.inspect(subjects)).await;
+            let late = |_| {
+                let store = format!("of {}", it.name);
+                let reason = format!("no answer within {patience:?}");
+                Err(StoreError::Unavailable { store, reason })
+            };
+            match answer.unwrap_or_else(late) {
+                Ok(found) => (found, None),
+                Err(error) => (Vec::new(), Some(error)),
             }
         });
         let (found, reasons): (Vec<_>, Vec<_>) = join_all(asked).await.into_iter().unzip();

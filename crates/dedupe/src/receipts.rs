@@ -13,7 +13,9 @@ use crate::store::StoreError;
 use cloudsync::identity::Fingerprint;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 pub use crate::redis::receipts::SharedReceipts;
 
@@ -21,6 +23,8 @@ pub use crate::redis::receipts::SharedReceipts;
 pub const MOST_WAITING: usize = 65_536;
 /// Most records that are written to Redis at once.
 const AT_ONCE: usize = 1_024;
+/// Longest time for what waits at the end.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// A record that the log has acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,21 +182,31 @@ impl Receipts {
         (found, None)
     }
 
-    /// Writes to Redis what waits for it, until `ended`; then once more, and returns. Where nothing
-    /// is shared it returns at once.
+    /// Writes to Redis what waits for it, until `ended`; then what still waits, for [`LAST_WRITES`]
+    /// at most, and returns. Where nothing is shared it returns at once.
     pub async fn write_behind(&self, ended: impl Future<Output = ()> + Send) {
         let Some(shared) = &self.shared else {
             return;
         };
         let mut ended = std::pin::pin!(ended);
         loop {
-            let over = tokio::select! {
-                () = shared.some_wait.notified() => false,
-                () = &mut ended => true,
+            let one = async {
+                shared.some_wait.notified().await;
+                shared.write().await;
             };
-            shared.write().await;
-            if over {
-                return;
+            let mut one = std::pin::pin!(one);
+            tokio::select! {
+                () = &mut one => {}
+                () = &mut ended => {
+                    shared.some_wait.notify_one();
+                    let last = async {
+                        one.await;
+                        shared.write().await;
+                    };
+                    // Nobody's end waits for a Redis that is away.
+                    let _in_time = timeout(LAST_WRITES, last).await.is_ok();
+                    return;
+                }
             }
         }
     }
@@ -254,19 +268,22 @@ impl Shared {
         self.some_wait.notify_one();
     }
 
-    /// Writes what waits now. What Redis does not take is dropped: it would be in the way of the
-    /// next ones.
+    /// Writes what waits now. From the first that Redis does not take on it is dropped: it would be
+    /// in the way of the next ones.
     async fn write(&self) {
         let waiting = std::mem::take(&mut *self.waiting.lock());
+        let mut left = waiting.len();
         for some in waiting.chunks(AT_ONCE) {
-            let written = self.store.write(some).await;
-            if written.is_err() {
-                self.dropped.fetch_add(some.len() as u64, Ordering::Relaxed);
-            }
+            let written = Box::pin(self.store.write(some)).await;
             let failed = written.is_err();
             if let (Err(error), false) = (written, self.failing.swap(failed, Ordering::Relaxed)) {
                 tracing::warn!(%error, "receipts are not written to Redis, until it takes them");
             }
+            if failed {
+                self.dropped.fetch_add(left as u64, Ordering::Relaxed);
+                return;
+            }
+            left -= some.len();
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-/// What one store needs for one destination.
+/// What one store needs for one destination; or the receipts, for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need {
     /// The scheme of `dedupe.url`, with the layout of a shared store.
@@ -28,12 +28,14 @@ pub struct Need {
 const MARK_ON_DISK: u64 = 37;
 
 /// A row: the store, tenths of a byte an id, half windows for which an id stays, bytes on disk.
-const ROWS: [(&str, u64, u64, u64); 4] = [
+const ROWS: [(&str, u64, u64, u64); 5] = [
     ("memory:", 380, 2, 0),
     ("file:", 380, 2, MARK_ON_DISK),
     // An id stays until the generation after its own has ended: at most two windows.
     ("redis, layout buckets", 989, 4, 0),
     ("redis, layout keys", 2_249, 2, 0),
+    // What gateways share, whatever the layout; once, and not for each destination.
+    ("receipts (once), redis", 1_149, 4, 0),
 ];
 
 /// What each store needs, for `rate` new ids a second remembered for `window`.
@@ -62,7 +64,7 @@ mod tests {
     fn ten_thousand_a_second_for_an_hour() {
         let needs = needs(10_000, Duration::from_secs(3_600));
         let memory: Vec<u64> = needs.iter().map(|need| need.memory / 1_000_000).collect();
-        assert_eq!(memory, [1_368, 1_368, 7_120, 8_096]);
+        assert_eq!(memory, [1_368, 1_368, 7_120, 8_096, 8_272]);
         assert_eq!(needs[1].disk / 1_000_000, 1_415);
         assert_eq!(needs[0].ids, 36_000_000);
         assert_eq!(needs[2].ids, 72_000_000);

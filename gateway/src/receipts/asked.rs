@@ -8,7 +8,7 @@ use cloudsync::limits::{MAX_KEY_BYTES, MAX_REQUEST_ID_BYTES};
 use cloudsync::reason::Refusal;
 use cloudsync::v1::GetReceiptRequest;
 use cloudsync::{DEFAULT_TENANT, ErrorReason};
-use cloudsync_dedupe::{LogPosition, Subject, shard_of};
+use cloudsync_dedupe::{LogPosition, StoreError, Subject, shard_of};
 use std::time::Duration;
 
 /// How long one too many is asked to wait.
@@ -51,13 +51,18 @@ pub(super) fn subject(name: &GetReceiptRequest, shards: u32) -> Subject {
 /// Nobody knows of the record `name`. `silent`: why somebody did not answer who may.
 pub(super) fn unknown(
     name: &GetReceiptRequest,
-    silent: Option<&str>,
+    silent: Option<&StoreError>,
     destinations: &[Destination],
 ) -> Refusal {
     let GetReceiptRequest { request_id, key } = name;
-    if let Some(why) = silent {
-        let text = format!("whether {request_id:?} is known cannot be told now: {why}");
-        return Refusal::retryable(ErrorReason::DedupeUnavailable, STORE_DELAY, text);
+    if let Some(error) = silent {
+        let text = format!("whether {request_id:?} is known cannot be told now: {error}");
+        let reason = ErrorReason::DedupeUnavailable;
+        return match error.is_retryable() {
+            true => Refusal::retryable(reason, STORE_DELAY, text),
+            // Somebody has to put the gateway's settings or rights right first.
+            false => Refusal::permanent(reason, text),
+        };
     }
     let key = match key.is_empty() {
         true => "without a key".to_owned(),

@@ -43,7 +43,9 @@ impl Commits {
         let began = Instant::now();
         let mut last = self.last.lock().await;
         match &*last {
-            Some((at, Ok(committed))) if at.elapsed() < FRESH => return Ok(Arc::clone(committed)),
+            Some((at, Ok(committed))) if at.elapsed() < FRESH || *at >= began => {
+                return Ok(Arc::clone(committed));
+            }
             // One failure answers all who waited for it.
             Some((at, Err(refusal))) if *at >= began => return Err(refusal.clone()),
             _ => {}

@@ -1,8 +1,9 @@
 //! What marks and commits together say about one record at one destination.
 //!
 //! In: the record's place and content, how far the group has committed, and what the dedupe store
-//! has under its id. Out: a [`State`]. Promises: never wrong, whatever is missing and however old
-//! the commit is, as long as it was read before the mark: it may only say less.
+//! has under its id. Out: a [`State`]. Promises: but for what stands below never wrong, whatever is
+//! missing and however old the commit is, as long as it was read before the mark: it may only say
+//! less.
 //!
 //! What it rests on: a commit covers what is settled and never moves back; a mark *done* or
 //! *dead-lettered* states a fact and is set before the record's offset is committed, while the
@@ -10,9 +11,10 @@
 //! it. So an older record's mark with another content, seen after the commit has passed this one,
 //! is what this one was judged by.
 //!
-//! One thing no mark tells: a record that was written while the store could not be asked, and whose
-//! own mark was lost before it was made. If its id had been used for another content before, that
-//! one's mark still stands, and the record is called a conflict although it was written.
+//! One thing no mark tells: that a record was settled while the store could not be asked, and its
+//! own mark is not made yet, or never will be. If its id had been used for another content before,
+//! that one's mark still stands, and the record is called a conflict although it was not judged by
+//! it.
 
 use cloudsync_dedupe::{Found, FoundState, LogPosition, Subject};
 
@@ -47,11 +49,20 @@ impl State {
         match found {
             Some(mine) if is_mine(&mine) => match mine.state {
                 FoundState::Done { position } if position == here => Self::Delivered,
-                FoundState::Done { position } => Self::Duplicate { of: position },
-                FoundState::DeadLettered { position } => Self::DeadLettered { at: position },
-                // Held for the same id at another place, if this one is settled.
-                FoundState::InProgress if settled => Self::Settled,
-                FoundState::InProgress => Self::InProgress,
+                FoundState::DeadLettered { position } if position == here => {
+                    Self::DeadLettered { at: position }
+                }
+                FoundState::InProgress if !settled => Self::InProgress,
+                // What it will be judged by may be forgotten until then.
+                _ if !settled => Self::Pending,
+                FoundState::Done { position } if is_before(position, here) => {
+                    Self::Duplicate { of: position }
+                }
+                FoundState::DeadLettered { position } if is_before(position, here) => {
+                    Self::DeadLettered { at: position }
+                }
+                // Of the same at a later place, made when this one's own mark had ended.
+                _ => Self::Settled,
             },
             Some(Found { state, .. }) if settled => match state {
                 FoundState::Done { position } | FoundState::DeadLettered { position }

@@ -46,9 +46,13 @@ async fn scenarios(args: &ScenariosArgs, common: &Common) -> Result<(), Failure>
         (None, Some(directory)) => Deployment::here(settings, directory.path().to_owned()).await?,
         (None, None) => return Err(Failure::usage("there is no directory for the data")),
     };
-    let rows = run_all(args, common, &mut deployment).await?;
-    deployment.end().await?;
+    let mut rows = Vec::new();
+    let ran = run_all(args, common, &mut deployment, &mut rows).await;
+    // What was found is told, also where the next one could not be run or counted.
+    let ended = deployment.end().await;
     print(&rows, args)?;
+    ran?;
+    ended?;
     if rows.iter().all(|row| row.ok) {
         return Ok(());
     }
@@ -74,13 +78,15 @@ fn settings(args: &ScenariosArgs, common: &Common) -> Result<(Settings, Option<T
             .prefix("cloudsync-scenarios-")
             .tempdir();
         let made = made.context("cannot make a temporary directory")?;
-        let settings = common.settings(Settings::demo(made.path()), Vec::new())?;
+        let ours = Settings::demo(made.path());
+        let settings = common.settings(ours.clone(), Vec::new())?;
         if !settings.log_is_embedded() {
             return Err(Failure::usage(
                 "without --target everything runs on a log of its own; say with --target URL which \
                  gateway writes to kafka.brokers",
             ));
         }
+        is_left_alone(&ours, &settings)?;
         return Ok((settings, Some(made)));
     }
     let data_dir = absolute(&args.data_dir).context("cannot tell the current directory")?;
@@ -93,6 +99,29 @@ fn settings(args: &ScenariosArgs, common: &Common) -> Result<(Settings, Option<T
         settings.kafka.brokers = settings.log.listen.to_string();
     }
     Ok((settings, None))
+}
+
+/// What is started here writes into places of its own, and into nobody's.
+fn is_left_alone(ours: &Settings, settings: &Settings) -> Result<(), Failure> {
+    for (name, destination) in &settings.destinations {
+        let mine = ours.destinations.get(name).map(|it| it.url.as_str());
+        if mine != Some(destination.url.as_str()) && destination.url != "null://" {
+            return Err(Failure::usage(format!(
+                "without --target everything is started here, with destinations of its own; unset \
+                 destinations.{name}.url, or say with --target URL which gateway writes there"
+            )));
+        }
+    }
+    if settings.dedupe.url.starts_with("redis")
+        && settings.dedupe.namespace == ours.dedupe.namespace
+    {
+        return Err(Failure::usage(format!(
+            "without --target the ids of a trial would lie among those of the namespace {}; set \
+             dedupe.namespace to another one, or unset dedupe.url",
+            settings.dedupe.namespace
+        )));
+    }
+    Ok(())
 }
 
 /// Without the destinations that have no URL, which nobody delivers to.
@@ -119,7 +148,8 @@ async fn run_all(
     args: &ScenariosArgs,
     common: &Common,
     deployment: &mut Deployment,
-) -> Result<Vec<Row>, Failure> {
+    rows: &mut Vec<Row>,
+) -> Result<(), Failure> {
     for place in &deployment.places {
         if let Some(why) = &place.unread {
             let name = &place.name;
@@ -134,7 +164,6 @@ async fn run_all(
         limit: Duration::from_secs(args.timeout),
     };
     common.note(format_args!("request ids begin with {}", runner.run));
-    let mut rows = Vec::new();
     for scenario in six(args.records) {
         if !args.only.is_empty() && !args.only.contains(&scenario.number) {
             continue;
@@ -155,7 +184,7 @@ async fn run_all(
             break;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn print(rows: &[Row], args: &ScenariosArgs) -> Result<(), Failure> {

@@ -1,8 +1,8 @@
 //! Runs one scenario and counts what came of it.
 //!
 //! In: its steps, and what it runs against. Out: a [`Row`], with what was expected beside what was
-//! found and every difference as a sentence. Promises: it ends by its limit; what is counted is what
-//! the log and the destinations have, by the ledger.
+//! found and every difference as a sentence. Promises: sending and settling end by its limit; what is
+//! counted is what the log and the destinations have, by the ledger, however long that takes.
 
 use super::deployment::{Deployment, Place};
 use super::plan::{Scenario, Step};

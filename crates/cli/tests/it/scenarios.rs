@@ -212,18 +212,26 @@ fn what_is_not_known_and_what_was_waited_for_is_said() {
 }
 
 #[test]
-fn a_log_of_somebody_is_not_used_without_his_gateway() {
-    let mut command = scenarios(&["--only", "3"]);
-    let output = command
-        .env("CLOUDSYNC_KAFKA__BROKERS", "kafka-1:9092")
-        .output()
-        .unwrap();
-    assert_eq!(code(&output), 2);
-    assert!(
-        stderr(&output).contains("--target URL"),
-        "{}",
-        stderr(&output)
-    );
+fn what_is_somebody_elses_is_not_used_without_his_gateway() {
+    for (name, value, wanted) in [
+        ("KAFKA__BROKERS", "kafka-1:9092", "--target URL"),
+        (
+            "DESTINATIONS__AWS__URL",
+            "file:///srv/theirs",
+            "unset destinations.aws.url",
+        ),
+        (
+            "DEDUPE__URL",
+            "redis://127.0.0.1:1/0",
+            "set dedupe.namespace to another one",
+        ),
+    ] {
+        let mut command = scenarios(&["--only", "3"]);
+        let output = command.env(format!("CLOUDSYNC_{name}"), value).output();
+        let output = output.unwrap();
+        assert_eq!(code(&output), 2, "{name}");
+        assert!(stderr(&output).contains(wanted), "{}", stderr(&output));
+    }
     // Nobody would know what came of it.
     let blind = ["--only", "3", "--target", "http://127.0.0.1:1"];
     let output = scenarios(&blind).output().unwrap();

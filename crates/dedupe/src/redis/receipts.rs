@@ -39,7 +39,8 @@ pub struct SharedReceipts {
 
 impl SharedReceipts {
     pub(crate) fn open(settings: &DedupeSettings, names: Vec<String>) -> Result<Self, OpenError> {
-        let held = super::connected_later(settings, "receipts", false)?;
+        // As one who looks: what a namespace is laid out like is for the consumers to say.
+        let held = super::connected_later(settings, "receipts", true)?;
         let buckets = Buckets::new(held, settings);
         Ok(Self { buckets, names })
     }

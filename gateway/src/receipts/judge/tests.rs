@@ -162,8 +162,16 @@ fn each_state_is_said_where_it_is_known() {
     assert_eq!(of(0, Some(0), held), State::InProgress);
     assert_eq!(of(0, Some(1), None), State::Settled);
     assert_eq!(of(0, None, done), State::Delivered);
-    assert_eq!(of(1, None, done), State::Duplicate { of: place(0) });
-    assert_eq!(of(1, None, dead), State::DeadLettered { at: place(0) });
+    assert_eq!(of(0, None, dead), State::DeadLettered { at: place(0) });
+    // What it will be judged by may be forgotten until then.
+    assert_eq!(of(1, Some(1), done), State::Pending);
+    assert_eq!(of(1, Some(1), dead), State::Pending);
+    assert_eq!(of(1, Some(2), done), State::Duplicate { of: place(0) });
+    assert_eq!(of(1, Some(2), dead), State::DeadLettered { at: place(0) });
+    // Both were written, the later one when the mark of the earlier one had ended.
+    let later = marked(FoundState::Done { position: place(1) });
+    assert_eq!(of(0, None, later), State::Pending);
+    assert_eq!(of(0, Some(2), later), State::Settled);
     // It will be a conflict, but is not yet.
     assert_eq!(of(2, Some(2), done), State::Pending);
     assert_eq!(of(2, Some(3), done), State::Conflict { with: place(0) });

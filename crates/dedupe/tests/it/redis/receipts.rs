@@ -1,12 +1,14 @@
 //! What gateways share of the records that they have accepted.
 
-use super::servers::{Deployment, Shape, at_hand};
+use super::servers::{Deployment, PATIENCE, Shape, at_hand};
 use super::settings;
 use crate::conformance::subject;
 use cloudsync_dedupe::receipts::{MOST_WAITING, open_shared};
 use cloudsync_dedupe::settings::Layout;
 use cloudsync_dedupe::{Accepted, DedupeSettings, Receipts};
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 
 fn accepted(n: u64) -> Accepted {
     Accepted {
@@ -26,9 +28,18 @@ fn gateway(settings: &DedupeSettings, limit: usize) -> Receipts {
     Receipts::new(limit, open_shared(settings, names).unwrap())
 }
 
-/// Writes what waits, as a gateway does that ends.
-async fn write(receipts: &Receipts) {
-    receipts.write_behind(std::future::ready(())).await;
+/// Writes what waits, until `done`; then the gateway ends.
+#[expect(clippy::future_not_send, reason = "the test awaits it where it is")]
+async fn write(receipts: &Receipts, done: impl AsyncFn() -> bool) {
+    let end = Notify::new();
+    let watching = async {
+        while !done().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+        end.notify_one();
+    };
+    let both = Box::pin(async { tokio::join!(receipts.write_behind(end.notified()), watching) });
+    timeout(PATIENCE, both).await.unwrap();
 }
 
 /// One gateway writes, and another one finds all of it.
@@ -36,8 +47,12 @@ pub(super) async fn are_written_and_found(settings: &DedupeSettings) {
     let (one, other) = (gateway(settings, 1), gateway(settings, 1));
     let all: Vec<Accepted> = (0..2_500).map(accepted).collect();
     one.remember(all.iter().copied());
-    write(&one).await;
     let subjects: Vec<_> = (0..2_501).map(subject).collect();
+    let is_written = async || {
+        let (found, _) = other.find(&subjects[..2_500]).await;
+        found.iter().all(Option::is_some)
+    };
+    write(&one, is_written).await;
     let (found, unasked) = other.find(&subjects).await;
     assert_eq!(unasked, None);
     for (n, found) in (0..).zip(found) {
@@ -71,9 +86,17 @@ async fn they_are_forgotten_after_two_windows() {
     };
     let (one, other) = (gateway(&settings, 1), gateway(&settings, 1));
     one.remember([accepted(1)].into_iter());
-    write(&one).await;
+    let keys = format!("cs1:{{{}.receipts.*", settings.namespace);
+    let is_written = async || {
+        let found = deployment.servers[0].ask(&["KEYS", &keys]);
+        found.contains("receipts")
+    };
+    write(&one, is_written).await;
+    // What a namespace is laid out like is for the consumers to say.
+    let meta = format!("{}:meta", settings.namespace);
+    assert_eq!(deployment.servers[0].ask(&["EXISTS", &meta]), "int(0)");
     while other.find(&[subject(1)]).await != (vec![None], None) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -87,8 +110,7 @@ async fn what_redis_does_not_take_is_dropped_and_counted() {
     let too_many = u64::try_from(MOST_WAITING).unwrap() + 7;
     receipts.remember((0..too_many).map(accepted));
     assert_eq!(receipts.dropped(), 7, "there is no room for them");
-    write(&receipts).await;
-    assert_eq!(receipts.dropped(), too_many);
+    write(&receipts, async || receipts.dropped() == too_many).await;
     // What this process remembers itself is told all the same, and the rest is not denied.
     let last = too_many - 1;
     let (found, unasked) = receipts.find(&[subject(last), subject(0)]).await;
