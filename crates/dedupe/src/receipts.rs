@@ -182,7 +182,7 @@ impl Receipts {
         (found, None)
     }
 
-    /// Writes to Redis what waits for it, until `ended`; then what still waits, for [`LAST_WRITES`]
+    /// Writes to Redis what waits for it, until `ended`; then what still waits, for a second
     /// at most, and returns. Where nothing is shared it returns at once.
     pub async fn write_behind(&self, ended: impl Future<Output = ()> + Send) {
         let Some(shared) = &self.shared else {
