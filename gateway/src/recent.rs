@@ -64,6 +64,11 @@ impl RecentIds {
         self.table.as_ref().map_or(0, |table| table.lock().len())
     }
 
+    /// Whether `record` is one of those that are remembered.
+    fn keeps(&self, record: &Record) -> bool {
+        !(self.skips_made && record.assigned_id.is_some())
+    }
+
     /// Takes those records out of `judged` that the log has acknowledged before.
     pub(crate) fn recognise(&self, judged: &mut Judged) {
         let found = self.find(judged);
@@ -96,7 +101,8 @@ impl RecentIds {
         if table.len() == 0 {
             return Vec::new();
         }
-        let found = judged.records.iter().filter_map(|record| {
+        let kept = judged.records.iter().filter(|record| self.keeps(record));
+        let found = kept.filter_map(|record| {
             let effect = judged.effects.get(record.index as usize)?.as_ref()?;
             Some((record.index, table.find(effect)?))
         });
@@ -110,7 +116,7 @@ impl RecentIds {
         };
         let mut table = table.lock();
         for (record, result) in batch.records.iter().zip(results) {
-            if self.skips_made && record.assigned_id.is_some() {
+            if !self.keeps(record) {
                 continue;
             }
             let effect = batch.effects.get(record.index as usize);

@@ -7,7 +7,7 @@
 
 use crate::claim::{Subject, Token};
 use crate::redis::Pipelines;
-use crate::settings::DedupeSettings;
+use crate::settings::{DedupeSettings, is_shared};
 use crate::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -64,7 +64,7 @@ impl Floor {
         settings: &DedupeSettings,
         destination: &str,
     ) -> Result<Option<Self>, StoreError> {
-        if settings.url.starts_with("redis") {
+        if is_shared(&settings.url) {
             let redis = RawRedis::open(settings, destination).await?;
             return Ok(Some(Self::Redis(Arc::new(redis))));
         }

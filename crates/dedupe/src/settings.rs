@@ -197,8 +197,9 @@ pub fn look_at_shared(
     }
 }
 
-/// Whether a store at `url` is shared by processes.
-pub(crate) fn is_shared(url: &str) -> bool {
+/// Whether a store at `url` is shared by processes: a Redis.
+#[must_use]
+pub fn is_shared(url: &str) -> bool {
     redis::is_redis(scheme(url))
 }
 

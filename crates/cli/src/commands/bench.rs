@@ -68,8 +68,16 @@ async fn dedupe(
     // Before anything is taken away that they write to.
     crew.end().await;
     let left = stores.leave_nothing().await;
-    let figures = result?;
-    left.context("what the bench wrote is still in the Redis")?;
+    let left = left.context("what the bench wrote is still in the Redis");
+    let figures = match (result, left) {
+        (result, Ok(())) => result?,
+        (Ok(_), Err(error)) => return Err(Failure::Failed(error)),
+        // Both are told, also of a bench that was interrupted.
+        (Err(failure), Err(error)) => {
+            say::note(format_args!("{error:#}"));
+            return Err(failure);
+        }
+    };
     let report = stores::report::Report::of(&stores, &figures);
     let table = stores::table::of;
     tell(args.output, &report, table, &report.complaints, || Ok(()))

@@ -15,7 +15,7 @@ use crate::say;
 use crate::settings::Settings;
 use anyhow::{Context, anyhow};
 use cloudsync::identity::{Fingerprint, Id16};
-use cloudsync_dedupe::settings::Layout;
+use cloudsync_dedupe::settings::{Layout, is_shared};
 use cloudsync_dedupe::{
     DedupeStore, LogPosition, Lookup, OpenError, StoreError, Subject, shard_of, sizing,
 };
@@ -109,7 +109,7 @@ async fn stats(args: &DedupeStatsArgs, settings: &Settings) -> Result<(), Failur
     );
     for (name, store) in stores(settings, &args.destination).await? {
         let found = asked(&name, &store, store.stats()).await?;
-        let shared = settings.dedupe.url.starts_with("redis");
+        let shared = is_shared(&settings.dedupe.url);
         let counted = !(shared && settings.dedupe.layout == Layout::Keys);
         // The store is opened to be looked at, and so with another window than it is run with.
         let window = settings.dedupe.window.as_secs();

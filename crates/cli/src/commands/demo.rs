@@ -140,14 +140,7 @@ async fn send_and_count(
         .with_context(|| format!("cannot make {}", directory.display()))?;
     let mut journal =
         Journal::create(&directory.join(FILE_NAME)).context("cannot begin the journal of sends")?;
-    let roles = Roles {
-        log: Some(directory.join("log")),
-        topics: true,
-        gateway: true,
-        consumers: settings.destination_names(),
-        admin: false,
-    };
-    let stack = Stack::start(settings, &roles).await?;
+    let stack = Stack::start(settings, &Roles::all(settings, directory)).await?;
     stack.ready(READY).await?;
     announce(common, settings, &stack, directory);
     let shown = Shown {

@@ -14,6 +14,7 @@ use crate::scenarios::run::{Row, Runner};
 use crate::scenarios::table;
 use crate::settings::{Settings, absolute};
 use anyhow::Context;
+use cloudsync_dedupe::settings::is_shared;
 use cloudsync_runtime::signals::Signals;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -112,9 +113,7 @@ fn is_left_alone(ours: &Settings, settings: &Settings) -> Result<(), Failure> {
             )));
         }
     }
-    if settings.dedupe.url.starts_with("redis")
-        && settings.dedupe.namespace == ours.dedupe.namespace
-    {
+    if is_shared(&settings.dedupe.url) && settings.dedupe.namespace == ours.dedupe.namespace {
         return Err(Failure::usage(format!(
             "without --target the ids of a trial would lie among those of the namespace {}; set \
              dedupe.namespace to another one, or unset dedupe.url",

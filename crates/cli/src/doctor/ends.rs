@@ -72,7 +72,7 @@ async fn dedupe(settings: &Settings) -> Finding {
     if let Err(error) = cloudsync_dedupe::settings::check(&settings.dedupe) {
         return Finding::fail("dedupe", error);
     }
-    if settings.dedupe.url.starts_with("redis") {
+    if cloudsync_dedupe::settings::is_shared(&settings.dedupe.url) {
         // Whichever destination asks, it is one server and one namespace.
         let store = match cloudsync_dedupe::settings::look_at(&settings.dedupe, "doctor") {
             Ok(store) => store,

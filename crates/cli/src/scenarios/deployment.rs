@@ -179,14 +179,7 @@ impl Drop for Deployment {
 }
 
 async fn start(settings: &Settings, directory: &Path) -> Result<Stack, StackError> {
-    let roles = Roles {
-        log: Some(directory.join("log")),
-        topics: true,
-        gateway: true,
-        consumers: settings.destination_names(),
-        admin: false,
-    };
-    let stack = Stack::start(settings, &roles).await?;
+    let stack = Stack::start(settings, &Roles::all(settings, directory)).await?;
     stack.ready(READY).await?;
     Ok(stack)
 }

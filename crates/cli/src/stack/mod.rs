@@ -17,7 +17,7 @@ use cloudsync_kafka::{KafkaSettings, Producer, TopicReport};
 use cloudsync_runtime::{Metrics, Readiness, Shutdown, Tasks};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
@@ -36,6 +36,20 @@ pub struct Roles {
     pub consumers: Vec<String>,
     /// The endpoint that tells health and numbers.
     pub admin: bool,
+}
+
+impl Roles {
+    /// All of `settings` on a log below `directory`, without the admin endpoint.
+    #[must_use]
+    pub fn all(settings: &Settings, directory: &Path) -> Self {
+        Self {
+            log: Some(directory.join("log")),
+            topics: true,
+            gateway: true,
+            consumers: settings.destination_names(),
+            admin: false,
+        }
+    }
 }
 
 /// The running parts.

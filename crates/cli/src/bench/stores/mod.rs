@@ -105,7 +105,7 @@ impl<'a> Stores<'a> {
                 dedupe.url.clone_from(url);
                 let known = cloudsync_dedupe::settings::check(&dedupe);
                 known.map_err(|error| Failure::usage(format!("--redis: {error}")))?;
-                if !url.starts_with("redis") {
+                if !cloudsync_dedupe::settings::is_shared(url) {
                     return Err(Failure::usage(
                         "--redis: it must begin with redis:// or rediss://",
                     ));
