@@ -70,6 +70,8 @@ pub(crate) struct Receipts {
     commits: Commits,
     topic: Arc<str>,
     shards: u32,
+    /// Of the topic, as the gateway counts them.
+    partitions: u32,
     looks: Semaphore,
     watchers: Arc<Semaphore>,
 }
@@ -114,6 +116,7 @@ impl Receipts {
             kept,
             destinations,
             shards,
+            partitions: kafka.partitions,
         }
     }
 
@@ -130,30 +133,43 @@ impl Receipts {
         }
         let at = millis(accept_time);
         let records = batch.records.iter().zip(results).enumerate();
-        self.kept
-            .remember(records.filter_map(|(place, (record, result))| {
-                let effect = batch.effects.get(record.index as usize)?.as_ref()?;
-                let offset = (*result.as_ref().ok()?)?;
-                let position = LogPosition {
-                    partition: record.partition,
-                    offset,
-                };
-                let subject = Subject {
-                    id: effect.id,
-                    fingerprint: effect.fingerprint,
-                    shard: shard_of(batch.to_produce.key(place), self.shards),
-                    position,
-                };
-                let destinations = match effect.destinations {
-                    0 => Accepted::EVERYWHERE,
-                    named => named,
-                };
-                Some(Accepted {
-                    subject,
-                    at,
-                    destinations,
-                })
-            }));
+        let accepted = records.filter_map(|(place, (record, result))| {
+            let effect = batch.effects.get(record.index as usize)?.as_ref()?;
+            let offset = (*result.as_ref().ok()?)?;
+            let position = LogPosition {
+                partition: record.partition,
+                offset,
+            };
+            let subject = Subject {
+                id: effect.id,
+                fingerprint: effect.fingerprint,
+                shard: self.shard(record.partition, batch.to_produce.key(place)),
+                position,
+            };
+            let destinations = match effect.destinations {
+                0 => Accepted::EVERYWHERE,
+                named => named,
+            };
+            Some(Accepted {
+                subject,
+                at,
+                destinations,
+            })
+        });
+        // Made before anything is locked.
+        let accepted: Vec<Accepted> = accepted.collect();
+        self.kept.remember(&accepted);
+    }
+
+    /// [`shard_of`] the key of a record that the gateway put into `partition`: where those are a
+    /// multiple of the shards, it is not hashed once more.
+    fn shard(&self, partition: i32, key: &[u8]) -> u32 {
+        match u32::try_from(partition) {
+            Ok(partition) if self.partitions.is_multiple_of(self.shards.max(1)) => {
+                partition % self.shards.max(1)
+            }
+            _ => shard_of(key, self.shards),
+        }
     }
 }
 

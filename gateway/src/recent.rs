@@ -101,6 +101,7 @@ impl RecentIds {
         if table.len() == 0 {
             return Vec::new();
         }
+        table.touch(judged.effects.iter().flatten());
         let kept = judged.records.iter().filter(|record| self.keeps(record));
         let found = kept.filter_map(|record| {
             let effect = judged.effects.get(record.index as usize)?.as_ref()?;
@@ -114,15 +115,21 @@ impl RecentIds {
         let Some(table) = self.table.as_ref().filter(|_| !results.is_empty()) else {
             return;
         };
+        let acked = batch
+            .records
+            .iter()
+            .zip(results)
+            .filter_map(|(record, result)| {
+                let effect = batch.effects.get(record.index as usize)?.as_ref()?;
+                let offset = result.as_ref().ok()?;
+                self.keeps(record).then_some((*effect, *offset))
+            });
+        // Made before anything is locked.
+        let acked: Vec<_> = acked.collect();
         let mut table = table.lock();
-        for (record, result) in batch.records.iter().zip(results) {
-            if !self.keeps(record) {
-                continue;
-            }
-            let effect = batch.effects.get(record.index as usize);
-            if let (Some(Some(effect)), Ok(offset)) = (effect, result) {
-                table.remember(*effect, *offset);
-            }
+        table.touch_for(acked.iter().map(|(effect, _)| effect));
+        for (effect, offset) in acked {
+            table.remember(effect, offset);
         }
     }
 }

@@ -54,6 +54,20 @@ impl<V> Newest<V> {
         self.entries.capacity() * size_of::<(Id16, V)>() + self.index.bytes()
     }
 
+    /// Reads where `ids` would stand, before they are looked up one after the other: that is
+    /// several times as fast for hundreds of ids in a table larger than the processor's caches.
+    pub fn touch<'a>(&self, ids: impl Iterator<Item = &'a Id16>) {
+        self.index.touch(ids);
+    }
+
+    /// The same for ids that are about to be remembered, and the ones that have to go for them.
+    pub fn touch_for<'a>(&self, ids: impl ExactSizeIterator<Item = &'a Id16>) {
+        let next = self.next as usize;
+        let oldest = self.entries.iter().skip(next).take(ids.len());
+        self.index.touch(oldest.map(|(id, _)| id));
+        self.index.touch(ids);
+    }
+
     /// What is remembered of `id`.
     #[must_use]
     pub fn get(&self, id: &Id16) -> Option<&V> {

@@ -133,11 +133,12 @@ impl Receipts {
     }
 
     /// Remembers `accepted`. Of two places of one id the later one counts.
-    pub fn remember(&self, accepted: impl Iterator<Item = Accepted> + Clone) {
+    pub fn remember(&self, accepted: &[Accepted]) {
         if let Some(newest) = &self.newest {
             let mut newest = newest.lock();
-            for one in accepted.clone() {
-                newest.remember(one.subject.id, Placed::of(&one), |known, new| {
+            newest.touch_for(accepted.iter().map(|one| &one.subject.id));
+            for one in accepted {
+                newest.remember(one.subject.id, Placed::of(one), |known, new| {
                     if new.offset >= known.offset {
                         *known = new;
                     }
@@ -250,20 +251,16 @@ impl Placed {
 // === impl Shared ===
 
 impl Shared {
-    fn queue(&self, accepted: impl Iterator<Item = Accepted>) {
-        let mut dropped = 0;
-        {
+    fn queue(&self, accepted: &[Accepted]) {
+        let dropped = {
             let mut waiting = self.waiting.lock();
-            for one in accepted {
-                if waiting.len() < MOST_WAITING {
-                    waiting.push(one);
-                } else {
-                    dropped += 1;
-                }
-            }
-        }
+            let room = MOST_WAITING.saturating_sub(waiting.len());
+            let kept = accepted.get(..room).unwrap_or(accepted);
+            waiting.extend_from_slice(kept);
+            accepted.len() - kept.len()
+        };
         if dropped > 0 {
-            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+            self.dropped.fetch_add(dropped as u64, Ordering::Relaxed);
         }
         self.some_wait.notify_one();
     }
@@ -319,11 +316,11 @@ mod tests {
             accepted(1, 7),
             accepted(2, 6),
         ];
-        receipts.remember(all.into_iter());
+        receipts.remember(&all);
         let subjects = [accepted(1, 0).subject, accepted(2, 0).subject];
         let (found, _) = receipts.find(&subjects).await;
         assert_eq!(found, [Some(accepted(1, 9)), Some(accepted(2, 6))]);
-        receipts.remember(std::iter::once(accepted(3, 1)));
+        receipts.remember(&[accepted(3, 1)]);
         let (found, _) = receipts.find(&subjects).await;
         assert_eq!(found, [None, Some(accepted(2, 6))]);
         assert_eq!((receipts.len(), receipts.dropped()), (2, 0));

@@ -48,6 +48,16 @@ impl Table {
         }
     }
 
+    /// To be called before [`Table::find`] for each of `effects`.
+    pub(super) fn touch<'a>(&self, effects: impl Iterator<Item = &'a Effect>) {
+        self.entries.touch(effects.map(|effect| &effect.id));
+    }
+
+    /// To be called before [`Table::remember`] for each of `effects`.
+    pub(super) fn touch_for<'a>(&self, effects: impl ExactSizeIterator<Item = &'a Effect>) {
+        self.entries.touch_for(effects.map(|effect| &effect.id));
+    }
+
     /// Number of ids in it.
     pub(super) fn len(&self) -> usize {
         self.entries.len()

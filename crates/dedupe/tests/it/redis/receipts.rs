@@ -1,11 +1,12 @@
 //! What gateways share of the records that they have accepted.
 
-use super::servers::{Deployment, PATIENCE, Shape, at_hand};
+use super::servers::{Deployment, PATIENCE, Server, Shape, at_hand};
 use super::settings;
 use crate::conformance::subject;
 use cloudsync_dedupe::receipts::{MOST_WAITING, open_shared};
 use cloudsync_dedupe::settings::Layout;
 use cloudsync_dedupe::{Accepted, DedupeSettings, Receipts};
+use std::future::ready;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -46,7 +47,7 @@ async fn write(receipts: &Receipts, done: impl AsyncFn() -> bool) {
 pub(super) async fn are_written_and_found(settings: &DedupeSettings) {
     let (one, other) = (gateway(settings, 1), gateway(settings, 1));
     let all: Vec<Accepted> = (0..2_500).map(accepted).collect();
-    one.remember(all.iter().copied());
+    one.remember(&all);
     let subjects: Vec<_> = (0..2_501).map(subject).collect();
     let is_written = async || {
         let (found, _) = other.find(&subjects[..2_500]).await;
@@ -85,7 +86,7 @@ async fn they_are_forgotten_after_two_windows() {
         ..settings(&deployment.url, Layout::Buckets)
     };
     let (one, other) = (gateway(&settings, 1), gateway(&settings, 1));
-    one.remember([accepted(1)].into_iter());
+    one.remember(&[accepted(1)]);
     let keys = format!("cs1:{{{}.receipts.*", settings.namespace);
     let is_written = async || {
         let found = deployment.servers[0].ask(&["KEYS", &keys]);
@@ -108,7 +109,8 @@ async fn what_redis_does_not_take_is_dropped_and_counted() {
     };
     let receipts = gateway(&nowhere, 10);
     let too_many = u64::try_from(MOST_WAITING).unwrap() + 7;
-    receipts.remember((0..too_many).map(accepted));
+    let all: Vec<Accepted> = (0..too_many).map(accepted).collect();
+    receipts.remember(&all);
     assert_eq!(receipts.dropped(), 7, "there is no room for them");
     write(&receipts, async || receipts.dropped() == too_many).await;
     // What this process remembers itself is told all the same, and the rest is not denied.
@@ -116,4 +118,30 @@ async fn what_redis_does_not_take_is_dropped_and_counted() {
     let (found, unasked) = receipts.find(&[subject(last), subject(0)]).await;
     assert_eq!(found, [Some(accepted(last)), None]);
     assert!(unasked.unwrap().is_retryable());
+}
+
+/// What waits is written at the end, but nobody's end waits for a server that stands still.
+#[tokio::test]
+async fn a_gateway_ends_beside_a_redis_that_stands_still() {
+    if !at_hand() {
+        return;
+    }
+    let server = Server::start("save \"\"");
+    let url = format!("redis://127.0.0.1:{}", server.port);
+    let settings = DedupeSettings {
+        // Its own patience would be longer than the test's.
+        redis_response_timeout: PATIENCE * 10,
+        ..settings(&url, Layout::Buckets)
+    };
+    let receipts = gateway(&settings, 1);
+    receipts.remember(&[accepted(1)]);
+    let keys = format!("cs1:{{{}.receipts.*", settings.namespace);
+    let is_written = async || server.ask(&["KEYS", &keys]).contains("receipts");
+    write(&receipts, is_written).await;
+    server.signal("STOP");
+    receipts.remember(&[accepted(2)]);
+    let ended = Box::pin(receipts.write_behind(ready(())));
+    let ended = timeout(PATIENCE, ended).await;
+    server.signal("CONT");
+    assert!(ended.is_ok(), "it waits for an answer that does not come");
 }
