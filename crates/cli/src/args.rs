@@ -16,7 +16,8 @@ pub use scenarios::ScenariosArgs;
 pub use send::SendArgs;
 
 pub use bench::{
-    BenchArgs, BenchDedupe, BenchDedupeArgs, BenchDestinations, BenchKind, BenchPart, BenchRoleArgs,
+    BenchArgs, BenchDedupe, BenchDedupeArgs, BenchDestinations, BenchKind, BenchPart,
+    BenchRoleArgs, BenchStore,
 };
 
 use crate::input::pointer::Pointer;

@@ -4,6 +4,7 @@
 //! for a Redis the store's own commands, made beforehand, as pipelines of the client library; for
 //! the store on disk its bytes, appended and synced; for the one in memory there is nothing less.
 //! Promises: as many calls under way at a time as the store has; none of a store's own promises.
+//! [`Nothing`] is what a whole pipeline is held against.
 
 use crate::claim::{Subject, Token};
 use crate::redis::Pipelines;
@@ -16,7 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 
+mod nothing;
+
 pub use crate::redis::RawRedis;
+pub use nothing::Nothing;
 
 /// Bytes of a call on the disk of the embedded store, and of each mark.
 const CALL_BYTES: usize = 32;

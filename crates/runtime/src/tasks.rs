@@ -1,8 +1,10 @@
-//! Tasks that have a name, are counted, and are awaited before the process ends.
+//! Tasks that have a name, are counted, and are awaited before the process ends; whether one of them
+//! has panicked.
 
 use std::future::Future;
 use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -10,7 +12,11 @@ use tracing::Instrument;
 #[derive(Clone, Debug, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
+    panicked: CancellationToken,
 }
+
+/// Tells when it is dropped by a panic.
+struct Alarm(CancellationToken);
 
 impl Tasks {
     /// An empty set.
@@ -25,8 +31,18 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        let alarm = Alarm(self.panicked.clone());
+        let task = async move {
+            let _alarm = alarm;
+            future.await
+        };
         self.tracker
-            .spawn(future.instrument(tracing::debug_span!("task", name)))
+            .spawn(task.instrument(tracing::debug_span!("task", name)))
+    }
+
+    /// Resolves when a task has panicked: what it had in hand nobody finishes. Cancel-safe.
+    pub async fn panicked(&self) {
+        self.panicked.cancelled().await;
     }
 
     /// Number of tasks that have not ended.
@@ -48,5 +64,34 @@ impl Tasks {
             );
         }
         self.tracker.len()
+    }
+}
+
+// === impl Alarm ===
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_told_and_nothing_else() {
+        let tasks = Tasks::new();
+        let never = tasks.spawn("ends", std::future::ready(()));
+        never.await.unwrap();
+        let endless = tasks.spawn("is ended", std::future::pending::<()>());
+        endless.abort();
+        assert!(endless.await.unwrap_err().is_cancelled());
+        assert!(!tasks.panicked.is_cancelled());
+        let broken = tasks.spawn("panics", async { assert_eq!(1, 2, "on purpose") });
+        assert!(broken.await.unwrap_err().is_panic());
+        tasks.panicked().await;
     }
 }

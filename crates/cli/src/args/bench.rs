@@ -42,9 +42,10 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value_t = BenchDestinations::Null)]
     pub destinations: BenchDestinations,
     /// The dedupe store of `pipeline` and `consumer`; `buckets` and `keys` are a Redis of the
-    /// bench's own (redis-server on PATH), whose processor time is shown as well.
-    #[arg(long, value_enum, default_value_t = BenchDedupe::Memory)]
-    pub dedupe: BenchDedupe,
+    /// bench's own (redis-server on PATH), whose processor time is shown as well; `off` is none.
+    /// `all`: of `pipeline` each of them in turns, with what it costs; each has the seconds.
+    #[arg(long, value_enum, default_value_t = BenchStore::Memory)]
+    pub dedupe: BenchStore,
     /// Share of the records that `pipeline` sends again under the same ids, 0 to 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub resend: f64,
@@ -115,11 +116,28 @@ pub enum BenchKind {
     Consumer,
 }
 
-/// Which dedupe store is used.
+/// What stands for a dedupe store in a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum BenchDedupe {
+pub enum BenchStore {
+    /// None: what is sent again is delivered again.
+    Off,
     /// A table in each consumer.
     #[default]
+    Memory,
+    /// The same with a log on disk behind it, as `up` has it.
+    Embedded,
+    /// Redis, hashes per time window.
+    Buckets,
+    /// Redis, a key for each id.
+    Keys,
+    /// One after the other, in turns.
+    All,
+}
+
+/// Which dedupe store is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BenchDedupe {
+    /// A table in each consumer.
     Memory,
     /// The same with a log on disk behind it, as `up` has it.
     Embedded,

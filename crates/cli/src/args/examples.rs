@@ -96,6 +96,7 @@ Examples:
   cloudsync bench --seconds 60 --rounds 1
   cloudsync bench --rate 100000 --plot bench.svg
   cloudsync bench gateway --batch 256 --output json
+  cloudsync bench --dedupe all       # the same load with each dedupe store
   cloudsync bench dedupe             # the dedupe stores alone";
 
 /// Of `cloudsync bench dedupe`.

@@ -24,10 +24,11 @@ pub(crate) enum Job {
     },
     /// The gateway.
     Gateway { settings: Box<Settings> },
-    /// The consumer of one destination, from [`Question::Start`] on.
+    /// The consumer of one destination, from [`Question::Start`] on; maybe without dedupe.
     Consumer {
         settings: Box<Settings>,
         destination: String,
+        dedupe: bool,
     },
     /// A Redis, with its directory.
     Redis { directory: PathBuf },

@@ -4,7 +4,8 @@
 //! [`role`] from inside, [`messages`] what they say to each other, [`records`] what is sent,
 //! [`load`] the clients that send it, [`measured`] what they see, [`usage`] and [`costs`] what the
 //! system says a process used, [`measure`] who does what when, [`report`] what came of it, as a
-//! [`table`] or a [`plot`]. [`stores`] is `bench dedupe`, which sends no records.
+//! [`table`] or a [`plot`]. [`by_store`] is the pipeline with each dedupe store, and [`stores`] is
+//! `bench dedupe`, which sends no records.
 
 // 1. what is asked for
 pub(crate) mod plan;
@@ -29,5 +30,8 @@ pub(crate) mod plot;
 pub(crate) mod report;
 pub(crate) mod table;
 
-// 6. the dedupe stores alone
+// 6. the same with each dedupe store
+pub(crate) mod by_store;
+
+// 7. the dedupe stores alone
 pub(crate) mod stores;

@@ -3,7 +3,7 @@
 //! In: what was typed. Out: a [`Plan`] with every default in place. Promises: what does not fit
 //! together is refused before a process starts; a run ends by itself, in time and in bytes.
 
-use crate::args::{BenchArgs, BenchDedupe, BenchDestinations, BenchKind};
+use crate::args::{BenchArgs, BenchDedupe, BenchDestinations, BenchKind, BenchStore};
 use crate::failure::Failure;
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ pub(crate) struct Plan {
     pub(crate) resend: f64,
     /// The destinations are directories.
     pub(crate) files: bool,
-    pub(crate) dedupe: BenchDedupe,
+    /// `None`: nothing is recognised.
+    pub(crate) dedupe: Option<BenchDedupe>,
     /// The test hook.
     pub(crate) lose_one: bool,
 }
@@ -49,39 +50,17 @@ impl Plan {
     /// # Errors
     /// [`Failure::Usage`], as a sentence with the way out.
     pub(crate) fn of(args: &BenchArgs) -> Result<Self, Failure> {
+        fits(args)?;
         let kind = args.kind;
         let single = matches!(kind, BenchKind::Unary | BenchKind::Http);
-        let many = args.batch.is_some_and(|batch| batch > 1);
-        if kind == BenchKind::Unary && many {
-            return Err(refused(
-                kind,
-                "sends one record at a time: leave --batch out",
-            ));
-        }
-        if kind == BenchKind::Consumer && args.rate.is_some() {
-            return Err(refused(kind, "drains a full log: leave --rate out"));
-        }
-        if kind != BenchKind::Pipeline {
-            if args.resend > 0.0 {
-                return Err(refused(
-                    kind,
-                    "sends nothing again: --resend is for pipeline",
-                ));
-            }
-            if args.destinations == BenchDestinations::File {
-                return Err(refused(
-                    kind,
-                    "writes no files: --destinations is for pipeline",
-                ));
-            }
-        }
-        let consumes = matches!(kind, BenchKind::Pipeline | BenchKind::Consumer);
-        if !consumes && args.dedupe != BenchDedupe::default() {
-            return Err(refused(
-                kind,
-                "has no consumer: --dedupe is for pipeline and consumer",
-            ));
-        }
+        let many = sends_many(args);
+        let dedupe = match args.dedupe {
+            BenchStore::Off | BenchStore::All => None,
+            BenchStore::Memory => Some(BenchDedupe::Memory),
+            BenchStore::Embedded => Some(BenchDedupe::Embedded),
+            BenchStore::Buckets => Some(BenchDedupe::Buckets),
+            BenchStore::Keys => Some(BenchDedupe::Keys),
+        };
         let connections = match kind {
             BenchKind::Pipeline | BenchKind::Gateway | BenchKind::Consumer => 4,
             BenchKind::Unary => 8,
@@ -102,7 +81,7 @@ impl Plan {
             connections: args.connections.map_or(connections, |count| count as usize),
             resend: args.resend,
             files: args.destinations == BenchDestinations::File,
-            dedupe: args.dedupe,
+            dedupe,
             lose_one: args.lose_one,
         })
     }
@@ -132,6 +111,59 @@ impl Plan {
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs_f64(self.seconds * 3.0 + 120.0)
     }
+}
+
+fn sends_many(args: &BenchArgs) -> bool {
+    args.batch.is_some_and(|batch| batch > 1)
+}
+
+/// Whether what was typed goes together.
+fn fits(args: &BenchArgs) -> Result<(), Failure> {
+    let kind = args.kind;
+    if kind == BenchKind::Unary && sends_many(args) {
+        return Err(refused(
+            kind,
+            "sends one record at a time: leave --batch out",
+        ));
+    }
+    if kind == BenchKind::Consumer && args.rate.is_some() {
+        return Err(refused(kind, "drains a full log: leave --rate out"));
+    }
+    if kind != BenchKind::Pipeline {
+        if args.resend > 0.0 {
+            return Err(refused(
+                kind,
+                "sends nothing again: --resend is for pipeline",
+            ));
+        }
+        if args.destinations == BenchDestinations::File {
+            return Err(refused(
+                kind,
+                "writes no files: --destinations is for pipeline",
+            ));
+        }
+    }
+    let consumes = matches!(kind, BenchKind::Pipeline | BenchKind::Consumer);
+    if !consumes && args.dedupe != BenchStore::default() {
+        return Err(refused(
+            kind,
+            "has no consumer: --dedupe is for pipeline and consumer",
+        ));
+    }
+    let knows_nothing = matches!(args.dedupe, BenchStore::Off | BenchStore::All);
+    if knows_nothing && args.resend > 0.0 {
+        return Err(refused(
+            kind,
+            "recognises nothing with --dedupe off, which all begins with: leave --resend out",
+        ));
+    }
+    if args.dedupe == BenchStore::All && (kind != BenchKind::Pipeline || args.plot.is_some()) {
+        return Err(refused(
+            kind,
+            "does not take --dedupe all, or not with --plot: it is for pipeline, and a table",
+        ));
+    }
+    Ok(())
 }
 
 fn refused(kind: BenchKind, why: &str) -> Failure {

@@ -276,7 +276,7 @@ fn floor_micros(costs: &Costs, records: u64) -> f64 {
 }
 
 /// A floor that has cost nothing gives no ratio.
-fn ratio(ours: f64, floor: f64) -> f64 {
+pub(crate) fn ratio(ours: f64, floor: f64) -> f64 {
     if floor > 0.0 { ours / floor } else { 0.0 }
 }
 

@@ -3,7 +3,8 @@
 //! Exit code 1 when anything was lost, doubled or refused, or a sum does not hold.
 
 use super::Common;
-use crate::args::{BenchArgs, BenchDedupeArgs, BenchPart, Output};
+use crate::args::{BenchArgs, BenchDedupeArgs, BenchPart, BenchStore, Output};
+use crate::bench::by_store;
 use crate::bench::crew::Crew;
 use crate::bench::measure::{measure, world::World};
 use crate::bench::plan::Plan;
@@ -32,18 +33,14 @@ pub(super) async fn run(
     if plan.lose_one {
         say::note("test hook: one acknowledged record is left out of what arrived");
     }
-    let stops = Stops::listen()?;
-    let directory = directory()?;
-    let settings = Settings::demo(directory.path());
-    let settings = common.settings(settings, Vec::new())?;
-    let mut crew = Crew::new(log);
-    let result = {
-        let mut world = World::new(&plan, settings, directory.path(), &mut crew)?;
-        stops.or(measure(&mut world)).await
-    };
-    // Before the directory goes, which they write to.
-    crew.end().await;
-    let report = Report::of(&plan, result?);
+    let mut stops = Stops::listen()?;
+    if args.dedupe == BenchStore::All {
+        let one = async |plan: &Plan| once(plan, common, log.clone(), &mut stops).await;
+        let report = Box::pin(by_store::measure(args, one)).await?;
+        let table = by_store::table::of;
+        return tell(args.output, &report, table, &report.complaints, || Ok(()));
+    }
+    let report = once(&plan, common, log, &mut stops).await?;
     tell(args.output, &report, table::of, &report.complaints, || {
         let Some(path) = &args.plot else {
             return Ok(());
@@ -53,13 +50,33 @@ pub(super) async fn run(
     })
 }
 
+/// One pipeline, or a part of one, with processes and a directory of its own.
+async fn once(
+    plan: &Plan,
+    common: &Common,
+    log: Option<String>,
+    stops: &mut Stops,
+) -> Result<Report, Failure> {
+    let directory = directory()?;
+    let settings = Settings::demo(directory.path());
+    let settings = common.settings(settings, Vec::new())?;
+    let mut crew = Crew::new(log);
+    let result = {
+        let mut world = World::new(plan, settings, directory.path(), &mut crew)?;
+        stops.or(measure(&mut world)).await
+    };
+    // Before the directory goes, which they write to.
+    crew.end().await;
+    Ok(Report::of(plan, result?))
+}
+
 /// `bench dedupe`.
 async fn dedupe(
     args: &BenchDedupeArgs,
     common: &Common,
     log: Option<String>,
 ) -> Result<(), Failure> {
-    let stops = Stops::listen()?;
+    let mut stops = Stops::listen()?;
     let directory = directory()?;
     let settings = common.settings(Settings::demo(directory.path()), Vec::new())?;
     let mut stores = Stores::of(args, settings, directory.path())?;
@@ -106,11 +123,11 @@ impl Stops {
     }
 
     /// What `work` comes to, or that it was stopped.
-    async fn or<T>(mut self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
+    async fn or<T>(&mut self, work: impl Future<Output = anyhow::Result<T>>) -> Result<T, Failure> {
         tokio::select! {
             result = work => result.map_err(Failure::from),
             name = self.signals.next() => Err(stopped(name)),
-            () = heard(self.hangup) => Err(stopped("SIGHUP")),
+            () = heard(self.hangup.as_mut()) => Err(stopped("SIGHUP")),
         }
     }
 }
@@ -132,9 +149,9 @@ fn hangup() -> io::Result<Option<Signal>> {
     signal(SignalKind::hangup()).map(Some)
 }
 
-async fn heard(hangup: Option<Signal>) {
+async fn heard(hangup: Option<&mut Signal>) {
     match hangup {
-        Some(mut hangup) => {
+        Some(hangup) => {
             hangup.recv().await;
         }
         None => std::future::pending().await,

@@ -16,13 +16,9 @@ pub(super) async fn run(args: &UpArgs, common: &Common) -> Result<(), Failure> {
     let data_dir = absolute(&args.data_dir).context("cannot tell the current directory")?;
     let settings = common.settings(Settings::embedded(&data_dir), args.flags())?;
     let embedded = settings.log_is_embedded();
-    let roles = Roles {
-        log: embedded.then(|| data_dir.join("log")),
-        topics: true,
-        gateway: true,
-        consumers: settings.destination_names(),
-        admin: true,
-    };
+    let mut roles = Roles::all(&settings, &data_dir);
+    roles.log = roles.log.filter(|_| embedded);
+    roles.admin = true;
     let mut list = common.checklist();
     list.pass("data", data_dir.display());
     if !embedded {

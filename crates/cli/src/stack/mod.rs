@@ -34,6 +34,8 @@ pub struct Roles {
     pub gateway: bool,
     /// The consumers of these destinations.
     pub consumers: Vec<String>,
+    /// The consumers recognise nothing: what dedupe costs is measured against.
+    pub without_dedupe: bool,
     /// The endpoint that tells health and numbers.
     pub admin: bool,
 }
@@ -47,7 +49,7 @@ impl Roles {
             topics: true,
             gateway: true,
             consumers: settings.destination_names(),
-            admin: false,
+            ..Self::default()
         }
     }
 }
@@ -139,7 +141,7 @@ impl Stack {
         }
         // The gateway looks into the stores that the consumers write.
         for name in &roles.consumers {
-            stack.open_store(settings, name).await?;
+            stack.open_store(settings, name, roles).await?;
         }
         if let Some(port) = port {
             stack.start_gateway(settings, port)?;
@@ -147,6 +149,7 @@ impl Stack {
         for name in &roles.consumers {
             stack.start_consumer(settings, name)?;
         }
+        stack.watch_for_panics();
         starting.ready();
         Ok(stack)
     }

@@ -1,10 +1,11 @@
 //! Starting each part.
 
 use super::error::{Ended, StackError, taken};
-use super::{Group, Stack};
+use super::{Group, Roles, Stack};
 use crate::settings::Settings;
 use cloudsync_consumers::record::name::ObjectName;
 use cloudsync_consumers::{ConsumerDeps, DestinationConsumer, DestinationSettings, WriteMode};
+use cloudsync_dedupe::floor::Nothing;
 use cloudsync_dedupe::{DedupeStore, Receipts};
 use cloudsync_devbroker::{Broker, BrokerConfig, BrokerError, Storage};
 use cloudsync_gateway::{BindError, Destination, Gateway, GatewayDeps, GatewayPort};
@@ -140,8 +141,12 @@ impl Stack {
         &mut self,
         settings: &Settings,
         name: &str,
+        roles: &Roles,
     ) -> Result<(), StackError> {
-        let store = open_store(settings, name).await?;
+        let store = match roles.without_dedupe {
+            true => Arc::new(Nothing::default()),
+            false => open_store(settings, name).await?,
+        };
         self.stores.insert(name.to_owned(), store);
         Ok(())
     }
@@ -182,6 +187,24 @@ impl Stack {
         let watched = self.watched(part, &self.delivery, consumer.run());
         self.delivery.tasks.spawn("consumer", watched);
         Ok(())
+    }
+
+    /// A consumer's task that has panicked settles nothing more, and what it had in hand would wait
+    /// for ever: that ends the process, and whoever starts it again has all of it again.
+    pub(super) fn watch_for_panics(&self) {
+        let (group, ended) = (self.delivery.clone(), self.ended_sender.clone());
+        let tasks = group.tasks.clone();
+        group.tasks.spawn("panics", async move {
+            tokio::select! {
+                () = tasks.panicked() => {
+                    let part = "a task of the consumers".to_owned();
+                    let why = Some("it panicked, see above".to_owned());
+                    // The receiver is gone only when the whole stack is.
+                    let _told = ended.try_send(Ended { part, why }).is_ok();
+                }
+                () = group.shutdown.draining() => {}
+            }
+        });
     }
 
     /// `work`, telling when it ends although nobody told it to.

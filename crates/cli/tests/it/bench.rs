@@ -179,6 +179,43 @@ fn each_dedupe_store_recognises_what_is_sent_again() {
     }
 }
 
+/// One table, with what each store costs beside none.
+#[test]
+fn every_dedupe_store_takes_its_turn() {
+    if !redis_is_there() {
+        return;
+    }
+    let load = ["--seconds", "1", "--rounds", "1", "--rate", "2000"];
+    let args = ["--dedupe", "all", "--output", "json"];
+    let output = run(&[&["bench"][..], &load, &args].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let report = json(&output);
+    let stores = report["stores"].as_array().unwrap();
+    let names: Vec<_> = stores.iter().map(|it| it["dedupe"].clone()).collect();
+    assert_eq!(names, ["off", "memory", "embedded", "buckets", "keys"]);
+    assert_eq!(stores[0]["rate_of_off"], 1.0, "{report}");
+    assert_eq!(stores[0]["dedupe_us"], 0.0, "{report}");
+    for store in stores {
+        let shared = store["dedupe"] == "buckets" || store["dedupe"] == "keys";
+        assert_eq!(store["redis_us"].is_f64(), shared, "{store}");
+        let (all, both) = (&store["all_us"], &store["consumers_us"]);
+        assert!(
+            both.as_f64() > Some(0.0) && all.as_f64() > both.as_f64(),
+            "{store}"
+        );
+        let roles = ["log", "gateway", "aws", "azure", "redis", "load"];
+        let roles = roles.iter().filter(|it| shared || **it != "redis");
+        assert_shape(
+            &store["rounds"][0],
+            "pipeline",
+            &roles.copied().collect::<Vec<_>>(),
+        );
+        let known = &store["rounds"][0]["arrived"][0]["dedupe_mib"];
+        let remembers = store["dedupe"] != "off";
+        assert_eq!(known.as_f64() > Some(0.0), remembers, "{store}");
+    }
+}
+
 #[expect(clippy::print_stderr, reason = "a skip is to be seen")]
 pub(crate) fn redis_is_there() -> bool {
     let there = Command::new("redis-server")
@@ -268,6 +305,10 @@ fn what_does_not_fit_together_is_refused_before_anything_starts() {
         &["gateway", "--resend", "0.1"],
         &["gateway", "--destinations", "file"],
         &["unary", "--dedupe", "keys"],
+        &["consumer", "--dedupe", "all"],
+        &["--dedupe", "all", "--plot", "x.svg"],
+        &["--dedupe", "off", "--resend", "0.1"],
+        &["--dedupe", "all", "--resend", "0.1"],
         &["gateway", "--seconds", "0"],
         &["gateway", "--payload-bytes", "1"],
         &["nonsense"],

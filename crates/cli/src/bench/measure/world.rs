@@ -46,9 +46,9 @@ impl<'a> World<'a> {
         settings.log.listen = free;
         settings.gateway.listen = free;
         settings.dedupe.url = match plan.dedupe {
-            BenchDedupe::Embedded => file_url(&directory.join("dedupe")),
+            Some(BenchDedupe::Embedded) => file_url(&directory.join("dedupe")),
             // A Redis says where it is when it has been started.
-            BenchDedupe::Memory | BenchDedupe::Buckets | BenchDedupe::Keys => "memory:".to_owned(),
+            _ => "memory:".to_owned(),
         };
         // Nobody's group but ours, and each with what is set for it.
         let mut given = std::mem::take(&mut settings.destinations);
@@ -89,7 +89,7 @@ impl<'a> World<'a> {
 
     /// Starts what the dedupe stores of all consumers share, if they share anything.
     pub(super) async fn store(&mut self) -> anyhow::Result<Option<Role>> {
-        let Some(layout) = self.plan.dedupe.layout() else {
+        let Some(layout) = self.plan.dedupe.and_then(BenchDedupe::layout) else {
             return Ok(None);
         };
         self.settings.dedupe.layout = layout;
@@ -112,6 +112,7 @@ impl<'a> World<'a> {
         let job = Job::Consumer {
             settings: self.boxed(),
             destination: destination.to_owned(),
+            dedupe: self.plan.dedupe.is_some(),
         };
         self.crew.start(role, &job).await
     }

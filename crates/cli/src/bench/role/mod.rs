@@ -62,7 +62,8 @@ async fn work(mut inbox: Inbox) -> anyhow::Result<()> {
         Job::Consumer {
             settings,
             destination,
-        } => parts::consumer(&settings, &destination, inbox).await,
+            dedupe,
+        } => parts::consumer(&settings, destination, dedupe, inbox).await,
         Job::Redis { directory } => redis::serve(&directory, inbox).await,
         Job::Store { dedupe } => store::calls(*dedupe, inbox).await,
         Job::Load(job) => clients(&job, inbox).await,

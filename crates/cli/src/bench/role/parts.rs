@@ -53,10 +53,11 @@ async fn rest(stack: &Stack, mut inbox: Inbox) -> anyhow::Result<()> {
     }
 }
 
-/// The consumer of `destination`.
+/// The consumer of `destination`; without `dedupe` it recognises nothing.
 pub(super) async fn consumer(
     settings: &Settings,
-    destination: &str,
+    destination: String,
+    dedupe: bool,
     mut inbox: Inbox,
 ) -> anyhow::Result<()> {
     up(None);
@@ -64,12 +65,13 @@ pub(super) async fn consumer(
         anyhow::bail!("a consumer is started before it is asked");
     };
     let roles = Roles {
-        consumers: vec![destination.to_owned()],
+        consumers: vec![destination.clone()],
+        without_dedupe: !dedupe,
         ..Roles::default()
     };
     let stack = Stack::start(settings, &roles).await?;
     up(None);
-    let counters = stack.consumers().get(destination).map(Arc::clone);
+    let counters = stack.consumers().get(&destination).map(Arc::clone);
     let counters = counters.context("the consumer counts nothing")?;
     loop {
         let question = tokio::select! {
@@ -84,7 +86,9 @@ pub(super) async fn consumer(
             }
             other => return Err(not_for_me(&other)),
         }
-        answer(&Answer::State(state(&stack, destination, &counters).await?));
+        answer(&Answer::State(
+            state(&stack, &destination, &counters).await?,
+        ));
     }
 }
 
