@@ -1,7 +1,7 @@
 //! What a group has committed, asked again and again.
 //!
 //! In: a group. Out: its offsets in the data topic. Promises: joins no group and commits nothing;
-//! one client, made with the first question and kept; one request for each question.
+//! one client, made with the first question and kept; one request at a time.
 
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};
@@ -17,6 +17,8 @@ pub struct GroupCommits {
     settings: KafkaSettings,
     group: String,
     client: Mutex<Option<Client>>,
+    /// Held by the question that runs, also when nobody waits for its answer any more.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// For each partition of the data topic that keys go to, from 0: the next offset that a group reads
@@ -35,6 +37,7 @@ impl GroupCommits {
             settings: settings.clone(),
             group: group.to_owned(),
             client: Mutex::new(None),
+            turn: Arc::default(),
         }
     }
 
@@ -44,8 +47,10 @@ impl GroupCommits {
     /// [`KafkaError::Unavailable`] after about 10 s, [`KafkaError::Settings`],
     /// [`KafkaError::Client`].
     pub async fn ask(&self) -> Result<CommittedOffsets, KafkaError> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let (client, settings) = (self.client()?, self.settings.clone());
         let asked = move || {
+            let _turn = turn;
             let partitions = i32::try_from(settings.partitions).unwrap_or(i32::MAX);
             let partitions: Vec<i32> = (0..partitions).collect();
             let committed = client::committed(&client, &settings, &partitions)
