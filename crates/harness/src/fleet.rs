@@ -8,7 +8,6 @@
 use crate::metrics::Numbers;
 use crate::ports;
 use crate::program::{Program, binary};
-use crate::redis::Redis;
 use crate::side::{START, end, ended, role};
 use anyhow::{Context, bail, ensure};
 use cloudsync_devbroker::{Broker, BrokerConfig, Storage};
@@ -39,7 +38,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// Starts everything below `data`, and waits until it is ready: each of `kinds` for each of
-    /// `destinations`.
+    /// `destinations`, on the shared store at `redis`.
     ///
     /// # Errors
     /// When something is not.
@@ -47,7 +46,7 @@ impl Fleet {
         data: &Path,
         kinds: &[Kind],
         destinations: &[&'static str],
-        redis: Option<&Redis>,
+        redis: Option<&str>,
     ) -> anyhow::Result<Self> {
         let log = Broker::start(BrokerConfig {
             storage: Storage::Dir(data.join("log")),
@@ -68,11 +67,10 @@ impl Fleet {
             gateway.start()?;
             gateways.push((gateway, listen));
         }
-        let url = redis.map(Redis::url);
         let mut sides = Vec::new();
         for kind in kinds {
             for destination in destinations {
-                let mut side = Side::new(data, &kafka, kind, destination, url.as_deref()).await?;
+                let mut side = Side::new(data, &kafka, kind, destination, redis).await?;
                 for _ in 0..kind.replicas {
                     side.add_replica()?;
                 }

@@ -5,12 +5,13 @@
 //! [`client`] streams through the public client, [`checker`] reads the destinations with a reader of
 //! its own and holds them against the journal, and [`endpoint`] is a destination over HTTP that
 //! misbehaves and counts. [`fleet`] is many processes around one log, [`redis`] the server that they
-//! share, and [`ledger`] counts what became of what was sent.
+//! share ([`deployment`]: or several), and [`ledger`] counts what became of what was sent.
 
 #![forbid(unsafe_code)]
 
 pub mod checker;
 pub mod client;
+pub mod deployment;
 pub mod endpoint;
 pub mod fleet;
 pub mod journal;

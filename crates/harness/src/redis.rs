@@ -6,6 +6,8 @@
 
 use crate::ports;
 use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -40,6 +42,25 @@ end
 redis.call('FLUSHALL')
 return counts";
 
+/// Tells what lies below each prefix: a digest of each id with what is known of it.
+const MARKS: &str = r"
+local found = {}
+for at, prefix in ipairs(ARGV) do
+  local marks = {}
+  for _, key in ipairs(redis.call('KEYS', prefix .. '*')) do
+    if redis.call('TYPE', key).ok == 'hash' then
+      local fields = redis.call('HGETALL', key)
+      for n = 1, #fields, 2 do
+        table.insert(marks, redis.sha1hex(key .. fields[n] .. fields[n + 1]))
+      end
+    elseif not string.find(key, ':marker$') then
+      table.insert(marks, redis.sha1hex(key .. redis.call('GET', key)))
+    end
+  end
+  found[at] = marks
+end
+return found";
+
 /// What a server keeps on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aof {
@@ -68,6 +89,8 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Redis {
     directory: PathBuf,
+    /// Of the command line, behind its configuration.
+    arguments: &'static [&'static str],
     address: SocketAddr,
     child: Option<Child>,
 }
@@ -87,21 +110,35 @@ impl Redis {
     /// # Errors
     /// When it cannot be started.
     pub async fn start(directory: &Path, aof: Aof) -> anyhow::Result<Self> {
-        fs::create_dir_all(directory)?;
-        let address = ports::free()?;
         let aof = match aof {
             Aof::No => "appendonly no",
             Aof::Everysec => "appendonly yes\nappendfsync everysec",
             Aof::Always => "appendonly yes\nappendfsync always",
         };
+        let config = format!("save \"\"\nmaxmemory-policy noeviction\n{aof}\n");
+        Self::with(directory, &config, &[]).await
+    }
+
+    /// The same with other lines of configuration, and arguments behind it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) async fn with(
+        directory: &Path,
+        config: &str,
+        arguments: &'static [&'static str],
+    ) -> anyhow::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let address = ports::free()?;
         let text = format!(
-            "port {}\nbind 127.0.0.1\ndir {}\nsave \"\"\nmaxmemory-policy noeviction\n{aof}\n",
+            "port {}\nbind 127.0.0.1\ndir {}\n{config}\n",
             address.port(),
             directory.display()
         );
         fs::write(directory.join("redis.conf"), text)?;
         let mut redis = Self {
             directory: directory.to_owned(),
+            arguments,
             address,
             child: None,
         };
@@ -118,6 +155,7 @@ impl Redis {
         let log = File::options().create(true).append(true).open(log)?;
         let child = Command::new("redis-server")
             .arg(self.directory.join("redis.conf"))
+            .args(self.arguments)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(Stdio::null())
@@ -147,6 +185,33 @@ impl Redis {
         Ok(())
     }
 
+    /// Stops it where it stands, until [`Redis::go_on`].
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn stand_still(&self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn go_on(&self) -> anyhow::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let child = self.child.as_ref().context("not running")?;
+        Ok(kill_process(Pid::from_child(child), signal)?)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its URL, as `dedupe.url` wants it.
     #[must_use]
     pub fn url(&self) -> String {
@@ -163,12 +228,45 @@ impl Redis {
 
     async fn exchange(&self, words: &[&str]) -> anyhow::Result<Reply> {
         let mut stream = TcpStream::connect(self.address).await?;
-        let mut request = format!("*{}\r\n", words.len());
-        for word in words {
-            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
-        }
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(request(words).as_bytes()).await?;
         read(&mut BufReader::new(stream)).await
+    }
+
+    /// What is known below each of `prefixes`: a digest of each id with what is known of it.
+    ///
+    /// # Errors
+    /// As [`Redis::ask`].
+    pub async fn marks(&self, prefixes: &[&str]) -> anyhow::Result<Vec<BTreeSet<String>>> {
+        marks(self.ask(&marks_of(prefixes)).await?)
+    }
+
+    /// Kills it; nobody has changed anything since it told what was known below each of `prefixes`.
+    ///
+    /// # Errors
+    /// As [`Redis::ask`].
+    pub async fn kill_and_tell(
+        &mut self,
+        prefixes: &[&str],
+    ) -> anyhow::Result<Vec<BTreeSet<String>>> {
+        let stopped = ["CLIENT", "PAUSE", "60000", "ALL"];
+        let words = request(&["MULTI"])
+            + &request(&stopped)
+            + &request(&marks_of(prefixes))
+            + &request(&["EXEC"]);
+        let mut stream = TcpStream::connect(self.address).await?;
+        stream.write_all(words.as_bytes()).await?;
+        let mut answers = BufReader::new(stream);
+        for _queued in 0..3 {
+            timeout(ANSWER, read(&mut answers)).await??;
+        }
+        let done = timeout(ANSWER, read(&mut answers)).await??;
+        self.kill()?;
+        match done {
+            Reply::List(mut replies) if replies.len() == 2 => {
+                marks(replies.pop().unwrap_or(Reply::Nil))
+            }
+            other => bail!("no answer to a transaction: {other:?}"),
+        }
     }
 
     /// Every key that begins with `prefix`, in order.
@@ -238,6 +336,24 @@ impl Reply {
         };
         replies.into_iter().map(text).collect()
     }
+}
+
+fn request(words: &[&str]) -> String {
+    let word = |word: &&str| format!("${}\r\n{word}\r\n", word.len());
+    format!("*{}\r\n", words.len()) + &words.iter().map(word).collect::<String>()
+}
+
+fn marks_of<'a>(prefixes: &[&'a str]) -> Vec<&'a str> {
+    let words = ["EVAL", MARKS, "0"].into_iter();
+    words.chain(prefixes.iter().copied()).collect()
+}
+
+fn marks(told: Reply) -> anyhow::Result<Vec<BTreeSet<String>>> {
+    let Reply::List(told) = told else {
+        bail!("no marks: {told:?}");
+    };
+    let set = |marks: Reply| Ok(marks.into_texts()?.into_iter().collect());
+    told.into_iter().map(set).collect()
 }
 
 type Reading<'a> = Pin<Box<dyn Future<Output = anyhow::Result<Reply>> + Send + 'a>>;

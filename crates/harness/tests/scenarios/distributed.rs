@@ -1,9 +1,10 @@
 //! Distributed dedupe through the whole system: a gateway, a log, several replicas of each
-//! destination as processes, and one real Redis that they share.
+//! destination as processes, and a real Redis that they share.
 //!
 //! Needs a `redis-server` on PATH (`scripts/services/redis fetch`). Where there is none the tests
 //! are skipped visibly, and fail where CI=true.
 
+mod failover;
 mod faults;
 mod locks;
 mod outages;
@@ -12,6 +13,7 @@ mod six;
 
 use crate::support::{CATCH_UP, repetitions, seed};
 use cloudsync_harness::client::{Load, Sent, send_order, send_until};
+use cloudsync_harness::deployment::Deployment;
 use cloudsync_harness::fleet::{DESTINATIONS, Fleet, Kind, PLAIN, Side};
 use cloudsync_harness::ledger::{Count, Told};
 use cloudsync_harness::redis::{self, Aof, Redis};
@@ -31,7 +33,7 @@ const BEHIND: Duration = Duration::from_secs(2);
 /// A fleet, its Redis, and what clients were told.
 struct World {
     fleet: Fleet,
-    redis: Redis,
+    redis: Deployment,
     told: Told,
     seed: u64,
     choices: StdRng,
@@ -91,17 +93,27 @@ impl World {
         if !redis_at_hand() {
             return None;
         }
-        let seed = seed();
         let data = tempfile::tempdir().unwrap();
-        let redis = Redis::start(&data.path().join("redis"), aof).await.unwrap();
+        let redis = Deployment::one(&data.path().join("redis"), aof).await;
+        Some(Self::on(redis.unwrap(), data, kinds, destinations).await)
+    }
+
+    /// The same on `redis`, all below `data`.
+    async fn on(
+        redis: Deployment,
+        data: TempDir,
+        kinds: &[Kind],
+        destinations: &[&'static str],
+    ) -> Self {
+        let seed = seed();
         let began = Instant::now();
-        let fleet = Fleet::start(data.path(), kinds, destinations, Some(&redis));
+        let fleet = Fleet::start(data.path(), kinds, destinations, Some(&redis.url));
         let fleet = fleet.await.unwrap();
         // One that is ready may still be without partitions, when others came first.
         let shared = |fleet: &Fleet| fleet.sides.iter().all(Side::is_shared);
         until("partitions are shared", CATCH_UP, &fleet, shared).await;
         println!("the fleet is complete after {:?}", began.elapsed());
-        Some(Self {
+        Self {
             fleet,
             redis,
             told: Told::default(),
@@ -109,7 +121,12 @@ impl World {
             choices: StdRng::seed_from_u64(seed),
             others: Vec::new(),
             _data: data,
-        })
+        }
+    }
+
+    /// The server that everybody asks first.
+    fn redis(&mut self) -> &mut Redis {
+        self.redis.servers.first_mut().unwrap()
     }
 
     fn load(&self, prefix: &str, gateway: usize) -> Load {

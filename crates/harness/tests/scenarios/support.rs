@@ -27,6 +27,14 @@ pub(crate) fn repetitions() -> u32 {
         .unwrap_or(2)
 }
 
+/// How often a fault is tried of which `all` are wanted with all repetitions, and up to 5 else.
+pub(crate) fn rounds(all: u32) -> u32 {
+    match repetitions() {
+        10.. => all,
+        few => few.min(5).min(all),
+    }
+}
+
 /// A number that no other run has, for request ids and seeds; printed, so that a run can be told.
 pub(crate) fn seed() -> u64 {
     let seed = std::env::var("TEST_SEED").ok().and_then(|n| n.parse().ok());

@@ -4,7 +4,7 @@
 //! id is there twice, but where a replica says that it could not ask in time (`dedupe_bypassed`).
 
 use super::{World, kinds, until};
-use crate::support::{CATCH_UP, START, repetitions};
+use crate::support::{CATCH_UP, START, repetitions, rounds};
 use cloudsync_harness::client::send_order;
 use cloudsync_harness::fleet::{ASSIGNED, Fleet, Kind, PLAIN, Side};
 use cloudsync_harness::program::Program;
@@ -128,7 +128,7 @@ async fn a_replica_killed_again_and_again() {
         return;
     };
     let stream = world.stream(RATE);
-    let rounds = repetitions().div_ceil(2).min(5);
+    let rounds = rounds(50);
     for round in 0..rounds {
         let victim = world.choices.random_range(0..3);
         world.hit_and_replaced(round, victim, Program::kill).await;
@@ -153,7 +153,7 @@ async fn a_replica_that_stands_still_for_two_leases() {
         return;
     };
     let stream = world.stream(RATE);
-    let rounds = repetitions().div_ceil(3).min(5);
+    let rounds = rounds(10).div_ceil(2);
     for round in 0..rounds {
         let victim = world.choices.random_range(0..3);
         let stand_still = |replica: &mut Program| replica.stand_still();
@@ -179,10 +179,26 @@ async fn a_replica_that_stands_still_for_two_leases() {
 /// each side stays.
 #[tokio::test]
 async fn a_storm_of_rebalances() {
-    let Some(mut world) = World::start(&kinds(), Aof::No).await else {
+    storm(&kinds(), RATE, 0).await;
+}
+
+#[tokio::test]
+async fn a_storm_among_twelve_replicas_with_half_a_million_records() {
+    if repetitions() < 10 {
+        println!("SKIPPED: needs minutes; ./test full has it");
+        return;
+    }
+    let twelve = Kind::new("batch", Some("buckets")).replicas(12);
+    storm(&[twelve], 4_000, 500_000).await;
+}
+
+/// Clients send `rate` ids a second, until the log has `records` at least.
+async fn storm(kinds: &[Kind], rate: u32, records: u64) {
+    let Some(mut world) = World::start(kinds, Aof::No).await else {
         return;
     };
-    let stream = world.stream(RATE);
+    let replicas = kinds.iter().map(|kind| kind.replicas).min().unwrap_or(1);
+    let stream = world.stream(rate);
     let before = assignments(&world.fleet);
     let began = Instant::now();
     let long = STORM + Duration::from_secs(1) * repetitions();
@@ -194,12 +210,15 @@ async fn a_storm_of_rebalances() {
             .map(|(now, before)| now - before)
             .collect::<Vec<_>>()
     };
-    while began.elapsed() < long || moved(&world.fleet).iter().any(|moved| *moved < ENOUGH) {
-        assert!(began.elapsed() < CATCH_UP, "{:?}", moved(&world.fleet));
+    while began.elapsed() < long
+        || world.fleet.records() < records
+        || moved(&world.fleet).iter().any(|moved| *moved < ENOUGH)
+    {
+        assert!(began.elapsed() < CATCH_UP * 2, "{:?}", moved(&world.fleet));
         let wait = world.choices.random_range(0..500);
         sleep(Duration::from_millis(wait)).await;
         let side = world.choices.random_range(0..world.fleet.sides.len());
-        let at = world.choices.random_range(1..3);
+        let at = world.choices.random_range(1..replicas);
         let replica = &mut world.fleet.sides[side].replicas[at];
         if !ending.contains(&(side, at)) {
             // One that has only just started may end by the signal itself.

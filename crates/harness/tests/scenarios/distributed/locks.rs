@@ -23,7 +23,7 @@ struct Shown {
 
 async fn shown(world: &World) -> Shown {
     let mut shown = Shown::default();
-    let redis = &world.redis;
+    let redis = &world.redis.servers[0];
     let keys = redis.keys(&world.fleet.sides[0].keys()).await.unwrap();
     for key in keys.iter().filter(|key| !key.ends_with(":marker")) {
         let value = redis.ask(&["GET", key]).await.unwrap();

@@ -7,7 +7,7 @@
 //! posted.
 
 use super::{World, kinds, until};
-use crate::support::{CATCH_UP, repetitions};
+use crate::support::{CATCH_UP, repetitions, rounds};
 use cloudsync_harness::fleet::{Fleet, Kind, PLAIN};
 use cloudsync_harness::ledger::Count;
 use cloudsync_harness::redis::Aof;
@@ -16,10 +16,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Ids a second of each client.
-const RATE: u32 = 300;
+pub(super) const RATE: u32 = 300;
 
 /// How often each side's replicas have found Redis away, and back.
-fn told(fleet: &Fleet, what: &str) -> Vec<usize> {
+pub(super) fn told(fleet: &Fleet, what: &str) -> Vec<usize> {
     let side = |side: &cloudsync_harness::fleet::Side| {
         side.replicas
             .iter()
@@ -30,7 +30,7 @@ fn told(fleet: &Fleet, what: &str) -> Vec<usize> {
 }
 
 /// As [`kinds`], where a plain endpoint does not wait for long when Redis has forgotten leases.
-fn quick_kinds() -> Vec<Kind> {
+pub(super) fn quick_kinds() -> Vec<Kind> {
     let quick = |kind: Kind| {
         kind.with("DEDUPE__LEASE", "4s")
             .with("DESTINATIONS__AWS__ATTEMPT_TIMEOUT", "1s")
@@ -46,14 +46,14 @@ fn quick_kinds() -> Vec<Kind> {
     kinds().into_iter().map(if_plain).collect()
 }
 
-const AWAY: &str = "the dedupe store is away";
-const BACK: &str = "the dedupe store is back";
+pub(super) const AWAY: &str = "the dedupe store is away";
+pub(super) const BACK: &str = "the dedupe store is back";
 
 impl World {
     /// `kill -9`; goes on once every side has found Redis away.
-    async fn kill_redis(&mut self) {
+    pub(super) async fn kill_redis(&mut self) {
         let before = told(&self.fleet, AWAY);
-        self.redis.kill().unwrap();
+        self.redis().kill().unwrap();
         until("Redis is missed", CATCH_UP, &self.fleet, |fleet| {
             let now = told(fleet, AWAY);
             now.iter().zip(&before).all(|(now, before)| now > before)
@@ -62,9 +62,9 @@ impl World {
     }
 
     /// Starts it again; goes on once every side has found it back.
-    async fn begin_redis(&mut self) {
+    pub(super) async fn begin_redis(&mut self) {
         let before = told(&self.fleet, BACK);
-        self.redis.begin().await.unwrap();
+        self.redis().begin().await.unwrap();
         until("Redis is found again", CATCH_UP, &self.fleet, |fleet| {
             let now = told(fleet, BACK);
             now.iter().zip(&before).all(|(now, before)| now > before)
@@ -73,7 +73,7 @@ impl World {
     }
 
     /// Whoever may goes on without Redis and counts what it did not ask; a plain endpoint waits.
-    fn went_on_without(&self, count: &Count) {
+    pub(super) fn went_on_without(&self, count: &Count) {
         for (row, side) in count.sides.iter().zip(&self.fleet.sides) {
             let (bypassed, said) = (row.bypassed, format!("{}: {}", row.side, row.bypassed));
             assert_eq!(bypassed > 0, side.kind.mode != PLAIN, "{said} not asked");
@@ -81,11 +81,11 @@ impl World {
     }
 
     /// Waits until Redis knows something again of every side, whose keys begin with one of `keys`.
-    async fn all_are_known(&self, keys: &[&str]) {
+    pub(super) async fn all_are_known(&mut self, keys: &[&str]) {
         let deadline = Instant::now() + CATCH_UP;
         for keys in keys {
             let is_of_ids = |key: &String| !key.ends_with(":marker");
-            while !self.redis.keys(keys).await.unwrap().iter().any(is_of_ids) {
+            while !self.redis().keys(keys).await.unwrap().iter().any(is_of_ids) {
                 assert!(Instant::now() < deadline, "nothing of {keys}");
                 sleep(Duration::from_millis(50)).await;
             }
@@ -93,7 +93,7 @@ impl World {
     }
 
     /// Any moment will do.
-    async fn any_moment(&mut self) {
+    pub(super) async fn any_moment(&mut self) {
         let wait = self.choices.random_range(200..1_500);
         sleep(Duration::from_millis(wait)).await;
     }
@@ -104,7 +104,7 @@ async fn killed_again_and_again(aof: Aof) {
         return;
     };
     let stream = world.stream(RATE);
-    let rounds = repetitions().min(5);
+    let rounds = rounds(20);
     for _ in 0..rounds {
         world.any_moment().await;
         world.kill_redis().await;
@@ -132,7 +132,7 @@ async fn redis_wiped_again_and_again() {
         return;
     };
     let stream = world.stream(RATE);
-    let rounds = repetitions().min(5);
+    let rounds = rounds(10);
     let keys: Vec<_> = world.fleet.sides.iter().map(|side| side.keys()).collect();
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
     let mut wiped = vec![0; keys.len()];
@@ -141,7 +141,7 @@ async fn redis_wiped_again_and_again() {
         // What is sent the second time must have been known, and some of it must be to come.
         sleep(super::BEHIND).await;
         world.all_are_known(&keys).await;
-        let counts = world.redis.wipe(&keys).await.unwrap();
+        let counts = world.redis().wipe(&keys).await.unwrap();
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
         wiped
             .iter_mut()
