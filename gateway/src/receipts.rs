@@ -143,7 +143,12 @@ impl Receipts {
             let subject = Subject {
                 id: effect.id,
                 fingerprint: effect.fingerprint,
-                shard: self.shard(record.partition, batch.to_produce.key(place)),
+                shard: shard_in(
+                    record.partition,
+                    self.partitions,
+                    batch.to_produce.key(place),
+                    self.shards,
+                ),
                 position,
             };
             let destinations = match effect.destinations {
@@ -159,17 +164,6 @@ impl Receipts {
         // Made before anything is locked.
         let accepted: Vec<Accepted> = accepted.collect();
         self.kept.remember(&accepted);
-    }
-
-    /// [`shard_of`] the key of a record that the gateway put into `partition`: where those are a
-    /// multiple of the shards, it is not hashed once more.
-    fn shard(&self, partition: i32, key: &[u8]) -> u32 {
-        match u32::try_from(partition) {
-            Ok(partition) if self.partitions.is_multiple_of(self.shards.max(1)) => {
-                partition % self.shards.max(1)
-            }
-            _ => shard_of(key, self.shards),
-        }
     }
 }
 
@@ -332,6 +326,15 @@ impl Receipts {
     }
 }
 
+/// [`shard_of`] the key of a record that the gateway put into `partition`, one of `partitions`: where
+/// those are a multiple of the shards, it is not hashed once more.
+fn shard_in(partition: i32, partitions: u32, key: &[u8], shards: u32) -> u32 {
+    match u32::try_from(partition) {
+        Ok(partition) if partitions.is_multiple_of(shards.max(1)) => partition % shards.max(1),
+        _ => shard_of(key, shards),
+    }
+}
+
 /// The record of the latest place that one of `marks` names, if one does.
 fn by_marks(subject: &Subject, marks: impl Iterator<Item = Found>) -> Option<Accepted> {
     let placed = marks.filter_map(|found| match found.state {
@@ -361,5 +364,23 @@ fn timestamp(millis: u64) -> prost_types::Timestamp {
     prost_types::Timestamp {
         seconds: i64::try_from(millis / 1_000).unwrap_or(i64::MAX),
         nanos: i32::try_from(millis % 1_000 * 1_000_000).unwrap_or(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloudsync::partition::partition_of;
+
+    #[test]
+    fn a_partition_tells_the_shard_where_it_can() {
+        for (partitions, shards) in [(12, 12), (24, 12), (12, 5), (12, 0), (1, 12)] {
+            for key in ["", "a", "order-17", "customer-4"] {
+                let key = key.as_bytes();
+                let partition = partition_of(key, partitions);
+                let told = shard_in(partition, partitions, key, shards);
+                assert_eq!(told, shard_of(key, shards), "{partitions} {shards} {key:?}");
+            }
+        }
     }
 }

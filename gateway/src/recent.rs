@@ -101,12 +101,13 @@ impl RecentIds {
         if table.len() == 0 {
             return Vec::new();
         }
-        table.touch(judged.effects.iter().flatten());
         let kept = judged.records.iter().filter(|record| self.keeps(record));
-        let found = kept.filter_map(|record| {
+        let effects = kept.filter_map(|record| {
             let effect = judged.effects.get(record.index as usize)?.as_ref()?;
-            Some((record.index, table.find(effect)?))
+            Some((record.index, effect))
         });
+        table.touch(effects.clone().map(|(_, effect)| effect));
+        let found = effects.filter_map(|(index, effect)| Some((index, table.find(effect)?)));
         found.collect()
     }
 

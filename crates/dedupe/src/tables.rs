@@ -21,7 +21,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Tables of a large store; a small one is a single table.
-const TABLES: u64 = 64;
+pub(crate) const TABLES: u64 = 64;
 const FEW_TABLES: u64 = 8;
 
 /// Bounds of a store that lives in this process.
@@ -44,6 +44,12 @@ pub(crate) struct Tables {
     tables: Vec<Mutex<Table>>,
     max_entries: u64,
     window: Duration,
+}
+
+/// Which of so many tables the id lies in: by a byte that decides neither of its homes in the index
+/// there, or the ids of a table would share a few.
+pub(crate) fn place(id: &Id16, tables: usize) -> usize {
+    usize::from(id.0[0]) % tables.max(1)
 }
 
 // === impl MemoryLimits ===
@@ -211,7 +217,7 @@ impl Tables {
 
     /// Which table the id lies in.
     pub(crate) fn place(&self, id: &Id16) -> usize {
-        usize::from(id.0[15]) % self.tables.len()
+        place(id, self.tables.len())
     }
 
     /// The table with that number, to be filled when a store is opened.

@@ -13,9 +13,11 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Of every server with data.
 const DATA: &str = "save \"\"\nappendonly yes\nappendfsync always\nrepl-diskless-sync-delay 0\n";
-/// How long a master may be silent before the Sentinels replace it, or a Cluster misses it: more
-/// than a busy machine stands still.
-const DOWN_AFTER: Duration = Duration::from_secs(5);
+/// How long a master may be silent before the Sentinels replace it: more than a busy machine stands
+/// still.
+const DOWN_AFTER: Duration = Duration::from_secs(15);
+/// The same before a Cluster misses one of its masters, which replaces nobody.
+const NODE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where the slots of the three masters begin, and the end.
 const SLOTS: [u32; 4] = [0, 5_461, 10_923, 16_384];
 
@@ -90,7 +92,7 @@ impl Deployment {
             let bus = ports::free()?.port().to_string();
             let config = format!(
                 "{DATA}cluster-enabled yes\ncluster-port {bus}\ncluster-node-timeout {}\n",
-                DOWN_AFTER.as_millis()
+                NODE_TIMEOUT.as_millis()
             );
             let master = Redis::with(&directory.join(format!("master{n}")), &config, &[]).await?;
             let &[from, behind] = slots else { continue };

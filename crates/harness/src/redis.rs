@@ -42,7 +42,7 @@ end
 redis.call('FLUSHALL')
 return counts";
 
-/// Tells what lies below each prefix: a digest of each id with what is known of it.
+/// Tells what lies below each prefix: a digest of each id with what is known of it, mark or lease.
 const MARKS: &str = r"
 local found = {}
 for at, prefix in ipairs(ARGV) do

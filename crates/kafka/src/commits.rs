@@ -44,7 +44,7 @@ impl GroupCommits {
     /// Asks the group.
     ///
     /// # Errors
-    /// [`KafkaError::Unavailable`] after about 10 s, [`KafkaError::Settings`],
+    /// [`KafkaError::Unavailable`] after about 10 s, behind a question that nobody waits for after 20, [`KafkaError::Settings`],
     /// [`KafkaError::Client`].
     pub async fn ask(&self) -> Result<CommittedOffsets, KafkaError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;

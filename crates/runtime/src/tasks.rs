@@ -40,6 +40,12 @@ impl Tasks {
             .spawn(task.instrument(tracing::debug_span!("task", name)))
     }
 
+    /// Whether a task has panicked.
+    #[must_use]
+    pub fn has_panicked(&self) -> bool {
+        self.panicked.is_cancelled()
+    }
+
     /// Resolves when a task has panicked: what it had in hand nobody finishes. Cancel-safe.
     pub async fn panicked(&self) {
         self.panicked.cancelled().await;
@@ -89,7 +95,7 @@ mod tests {
         let endless = tasks.spawn("is ended", std::future::pending::<()>());
         endless.abort();
         assert!(endless.await.unwrap_err().is_cancelled());
-        assert!(!tasks.panicked.is_cancelled());
+        assert!(!tasks.has_panicked());
         let broken = tasks.spawn("panics", async { assert_eq!(1, 2, "on purpose") });
         assert!(broken.await.unwrap_err().is_panic());
         tasks.panicked().await;

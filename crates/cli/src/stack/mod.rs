@@ -244,6 +244,9 @@ impl Stack {
         if self.delivery.tasks.finish(left_of_grace()).await > 0 {
             left.push("the consumers have not finished what they had begun".to_owned());
         }
+        if self.delivery.tasks.has_panicked() {
+            left.push("a task of the consumers panicked, see above".to_owned());
+        }
         left
     }
 
@@ -274,5 +277,45 @@ impl Stack {
         closed
             .unwrap_or(Err(BrokerError::Ended))
             .map_err(StackError::Log)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// Nothing of it, and nobody who waits for a part of it, goes on as if it were well.
+    #[tokio::test]
+    async fn a_panic_is_told_as_an_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let settings = Settings::demo(directory.path());
+        let roles = Roles::all(&settings, directory.path());
+        let stack = Stack::start(&settings, &roles).await.unwrap();
+        let ended = || timeout(Duration::from_secs(60), stack.ended());
+
+        let wrong = async { assert_eq!(1, 2, "on purpose") };
+        drop(stack.delivery.tasks.spawn("wrong", wrong));
+        let told = ended().await.unwrap().to_string();
+        assert!(
+            told.contains("a task of the consumers ended by itself: it panicked"),
+            "{told}"
+        );
+
+        let wrong = async {
+            assert_eq!(1, 2, "on purpose");
+            Ok::<(), io::Error>(())
+        };
+        let part = stack.watched("a part".to_owned(), &stack.intake, wrong);
+        drop(stack.intake.tasks.spawn("wrong", part));
+        let told = ended().await.unwrap().to_string();
+        assert!(
+            told.contains("a part ended by itself: it panicked"),
+            "{told}"
+        );
+
+        let left = stack.drain(Duration::from_secs(60)).await;
+        assert_eq!(left, ["a task of the consumers panicked, see above"]);
+        stack.close().await.unwrap();
     }
 }

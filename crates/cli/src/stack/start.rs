@@ -16,6 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 
 impl Stack {
     pub(super) async fn start_admin(&mut self, listen: SocketAddr) -> Result<(), StackError> {
@@ -196,27 +197,24 @@ impl Stack {
         let tasks = group.tasks.clone();
         group.tasks.spawn("panics", async move {
             tokio::select! {
-                () = tasks.panicked() => {
-                    let part = "a task of the consumers".to_owned();
-                    let why = Some("it panicked, see above".to_owned());
-                    // The receiver is gone only when the whole stack is.
-                    let _told = ended.try_send(Ended { part, why }).is_ok();
-                }
+                () = tasks.panicked() => tell_panic(&ended, "a task of the consumers"),
                 () = group.shutdown.draining() => {}
             }
         });
     }
 
     /// `work`, telling when it ends although nobody told it to.
-    fn watched<E: std::error::Error + Send>(
+    pub(super) fn watched<E: std::error::Error + Send>(
         &self,
         part: String,
         group: &Group,
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (shutdown, ended) = (group.shutdown.clone(), self.ended_sender.clone());
+        let panic = Panicked(part.clone(), ended.clone());
         async move {
             let why = work.await.err().map(|error| chain(&error));
+            drop(panic);
             match &why {
                 Some(why) => tracing::error!(part, error = %why, "ended"),
                 None => tracing::debug!(part, "ended"),
@@ -227,6 +225,23 @@ impl Stack {
             }
         }
     }
+}
+
+/// Tells that a part has panicked, when it is dropped by that.
+struct Panicked(String, mpsc::Sender<Ended>);
+
+impl Drop for Panicked {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tell_panic(&self.1, &self.0);
+        }
+    }
+}
+
+fn tell_panic(to: &mpsc::Sender<Ended>, part: &str) {
+    let (part, why) = (part.to_owned(), Some("it panicked, see above".to_owned()));
+    // The receiver is gone only when the whole stack is.
+    let _told = to.try_send(Ended { part, why }).is_ok();
 }
 
 /// What is remembered of accepted records.

@@ -158,8 +158,8 @@ impl World {
         let enough = CancellationToken::new();
         let client = |gateway| {
             let load = Load {
-                // Half an hour's worth: it ends when it is enough.
-                records: rate * 1_800,
+                // Hours' worth: it ends when it is enough.
+                records: rate * 10_000,
                 resend: 0.1,
                 rate: Some(rate),
                 ..self.load("stream", gateway)
@@ -181,6 +181,8 @@ impl World {
 
     /// Ends `stream` and counts.
     async fn finish(&mut self, stream: Stream) -> Count {
+        let early = stream.clients.iter().filter(|it| it.is_finished()).count();
+        assert_eq!(early, 0, "clients that had nothing more to send");
         stream.enough.cancel();
         for client in stream.clients.into_iter().chain(self.others.drain(..)) {
             let sent = tokio::time::timeout(CATCH_UP, client).await.unwrap();

@@ -1,6 +1,7 @@
 //! What the scenarios share.
 //!
-//! `TEST_REPEAT` sets how often each fault is tried (`./test`: 5, `./test full`: 10, else 2).
+//! `TEST_REPEAT` sets how often each fault is tried (`./test`: 5, `./test full`: 10, which
+//! stands for all that [`rounds`] are asked for, else 2).
 
 use cloudsync_harness::checker::{Verdict, check};
 use cloudsync_harness::client::Load;

@@ -8,13 +8,13 @@ use super::outages::{AWAY, BACK, RATE, quick_kinds, told};
 use super::{World, redis_at_hand, until};
 use crate::support::{CATCH_UP, rounds};
 use cloudsync_harness::deployment::Deployment;
-use cloudsync_harness::fleet::{DESTINATIONS, PLAIN};
+use cloudsync_harness::fleet::{DESTINATIONS, Fleet, PLAIN};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Marks of each side that the replica misses, at least.
-const BEHIND: usize = 100;
+const MISSED: u64 = 100;
 /// Replicas of a destination, all of which lose the store at once.
 const REPLICAS: u32 = 3;
 
@@ -45,7 +45,7 @@ impl World {
         let deadline = Instant::now() + CATCH_UP;
         loop {
             let now = missing(&master.marks(keys).await.unwrap(), &before);
-            if now.iter().all(|count| *count >= BEHIND as u64) {
+            if now.iter().all(|count| *count >= MISSED) {
                 break;
             }
             assert!(Instant::now() < deadline, "marked since: {now:?}");
@@ -77,7 +77,6 @@ async fn sentinels_fail_over_to_a_replica_that_is_behind() {
     let prefixes = world.prefixes();
     let keys: Vec<_> = prefixes.iter().map(String::as_str).collect();
     world.all_are_known(&keys).await;
-    // Of each id, the second sending is still to come when its mark is lost.
     let (away, back) = (told(&world.fleet, AWAY), told(&world.fleet, BACK));
     let lost = world.fail_over_to_one_that_is_behind(&keys).await;
     until("Redis is found again", CATCH_UP, &world.fleet, |fleet| {
@@ -88,7 +87,10 @@ async fn sentinels_fail_over_to_a_replica_that_is_behind() {
         grew(AWAY, &away) && grew(BACK, &back)
     })
     .await;
-    sleep(super::BEHIND).await;
+    // What had been marked comes once more now.
+    let enough = world.fleet.records() + 8 * u64::from(RATE);
+    let has_grown = |fleet: &Fleet| fleet.records() >= enough;
+    until("records after it", CATCH_UP, &world.fleet, has_grown).await;
     let count = world.finish(stream).await;
     println!("failed over; marks that were lost, by side {lost:?}");
     assert!(lost.iter().all(|lost| *lost > 0), "{lost:?}");

@@ -201,6 +201,7 @@ async fn storm(kinds: &[Kind], rate: u32, records: u64) {
     let stream = world.stream(rate);
     let before = assignments(&world.fleet);
     let began = Instant::now();
+    let patience = CATCH_UP + Duration::from_millis(records);
     let long = STORM + Duration::from_secs(1) * repetitions();
     let (mut changes, mut ending) = (0, BTreeSet::new());
     let moved = |fleet: &Fleet| {
@@ -214,7 +215,12 @@ async fn storm(kinds: &[Kind], rate: u32, records: u64) {
         || world.fleet.records() < records
         || moved(&world.fleet).iter().any(|moved| *moved < ENOUGH)
     {
-        assert!(began.elapsed() < CATCH_UP * 2, "{:?}", moved(&world.fleet));
+        let many = world.fleet.records();
+        assert!(
+            began.elapsed() < patience,
+            "{many} records, {:?}",
+            moved(&world.fleet)
+        );
         let wait = world.choices.random_range(0..500);
         sleep(Duration::from_millis(wait)).await;
         let side = world.choices.random_range(0..world.fleet.sides.len());
