@@ -21,7 +21,7 @@ pub use crate::side::{ASSIGNED, Kind, PARTITIONS, PLAIN, Side};
 
 /// The destinations of every kind.
 pub const DESTINATIONS: [&str; 2] = ["aws", "azure"];
-/// Gateways. What one of them remembers of ids the other one does not know.
+/// Gateways. What the first remembers of ids the second does not know, which remembers none.
 const GATEWAYS: usize = 2;
 
 /// Everything that runs.
@@ -60,10 +60,13 @@ impl Fleet {
         let ensured = topics.wait(START).await?;
         ensure!(ensured.success(), "{}", topics.tail());
         let mut gateways = Vec::new();
-        for _ in 0..GATEWAYS {
+        for at in 0..GATEWAYS {
             let listen = ports::free()?;
             let arguments = vec!["gateway".to_owned(), format!("--listen={listen}")];
             let mut gateway = role(arguments, ports::free()?, &kafka, data);
+            if at > 0 {
+                gateway.set("CLOUDSYNC_GATEWAY__RECENT_IDS", "0");
+            }
             gateway.start()?;
             gateways.push((gateway, listen));
         }
@@ -97,7 +100,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// A gateway's address as a client wants it; there are two, which know nothing of each other.
+    /// A gateway's address as a client wants it; there are two, which know nothing of each other, and
+    /// only the first has `gateway.recent_ids`.
     #[must_use]
     pub fn endpoint(&self, gateway: usize) -> String {
         format!("http://{}", self.gateways[gateway % GATEWAYS].1)

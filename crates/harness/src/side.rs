@@ -230,12 +230,12 @@ impl Side {
         Ok(all)
     }
 
-    /// Adds up the most that each replica has ever said of `what` in its statistics.
+    /// Adds up what each replica has said of `what` in its statistics, in all of its lives.
     #[must_use]
     pub fn said(&self, what: &str) -> u64 {
         self.replicas
             .iter()
-            .map(|it| most(&it.written(), what))
+            .map(|it| counted(&it.written(), what))
             .sum()
     }
 
@@ -281,15 +281,23 @@ impl Side {
     }
 }
 
-/// The largest number that stands behind `what` in lines of JSON.
-fn most(text: &str, what: &str) -> u64 {
+/// The count that stands behind `what` in lines of JSON. It only grows, but begins anew whenever the
+/// process does.
+fn counted(text: &str, what: &str) -> u64 {
     let field = format!("\"{what}\":");
     let behind = text.split(&field).skip(1);
-    let number = |rest: &str| {
+    let number = |rest: &str| -> Option<u64> {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         digits.parse().ok()
     };
-    behind.filter_map(number).max().unwrap_or(0)
+    let (mut before, mut last) = (0, 0);
+    for count in behind.filter_map(number) {
+        if count < last {
+            before += last;
+        }
+        last = count;
+    }
+    before + last
 }
 
 /// What a log's lines of assigned and revoked partitions leave.
@@ -337,4 +345,20 @@ pub(crate) async fn ended(process: &mut Program) -> anyhow::Result<()> {
     let status = process.wait(STOP).await?;
     ensure!(status.success(), "{status}\n{}", process.tail());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_in_several_lives_adds_up() {
+        let lines = |counts: &[u64]| -> String {
+            let line = |count| format!("{{\"busy\":9,\"taken_over\":{count}}}\n");
+            counts.iter().map(line).collect()
+        };
+        assert_eq!(counted(&lines(&[]), "taken_over"), 0);
+        assert_eq!(counted(&lines(&[0, 4, 4, 7]), "taken_over"), 7);
+        assert_eq!(counted(&lines(&[0, 7, 0, 2, 0, 1]), "taken_over"), 10);
+    }
 }

@@ -182,12 +182,12 @@ impl World {
     /// Ends `stream` and counts.
     async fn finish(&mut self, stream: Stream) -> Count {
         let early = stream.clients.iter().filter(|it| it.is_finished()).count();
-        assert_eq!(early, 0, "clients that had nothing more to send");
         stream.enough.cancel();
         for client in stream.clients.into_iter().chain(self.others.drain(..)) {
             let sent = tokio::time::timeout(CATCH_UP, client).await.unwrap();
             self.told.add(sent.unwrap().unwrap());
         }
+        assert_eq!(early, 0, "clients that had nothing more to send");
         let count = self.count().await;
         println!("  TEST_SEED={} {count}", self.seed);
         count
