@@ -54,8 +54,8 @@ impl<V> Newest<V> {
         self.entries.capacity() * size_of::<(Id16, V)>() + self.index.bytes()
     }
 
-    /// Reads where `ids` would stand, before they are looked up one after the other: that is
-    /// several times as fast for hundreds of ids in a table larger than the processor's caches.
+    /// Reads where `ids` would stand, before they are looked up one after the other: none of these
+    /// reads waits for another one. It is a hint, and changes nothing.
     pub fn touch<'a>(&self, ids: impl Iterator<Item = &'a Id16>) {
         self.index.touch(ids);
     }

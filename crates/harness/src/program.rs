@@ -36,6 +36,12 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// Sends `signal` to `child`, if it runs.
+pub(crate) fn send(child: Option<&Child>, signal: Signal) -> anyhow::Result<()> {
+    let pid = rustix::process::Pid::from_child(child.context("not running")?);
+    Ok(rustix::process::kill_process(pid, signal)?)
+}
+
 /// One role of the program, started again and again on the same directory and ports.
 #[derive(Debug)]
 pub struct Program {
@@ -242,10 +248,7 @@ impl Program {
     }
 
     fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let child = self.child.as_ref().context("not running")?;
-        let pid = rustix::process::Pid::from_child(child);
-        rustix::process::kill_process(pid, signal)?;
-        Ok(())
+        send(self.child.as_ref(), signal)
     }
 
     /// Whether it was started and has not been waited for or killed since.

@@ -5,8 +5,9 @@
 //! client that the program under test uses.
 
 use crate::ports;
+use crate::program::send;
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::future::Future;
@@ -190,7 +191,7 @@ impl Redis {
     /// # Errors
     /// When it does not run.
     pub fn stand_still(&self) -> anyhow::Result<()> {
-        self.signal(Signal::STOP)
+        send(self.child.as_ref(), Signal::STOP)
     }
 
     /// Lets it go on.
@@ -198,12 +199,7 @@ impl Redis {
     /// # Errors
     /// When it does not run.
     pub fn go_on(&self) -> anyhow::Result<()> {
-        self.signal(Signal::CONT)
-    }
-
-    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let child = self.child.as_ref().context("not running")?;
-        Ok(kill_process(Pid::from_child(child), signal)?)
+        send(self.child.as_ref(), Signal::CONT)
     }
 
     /// Where it listens.

@@ -44,8 +44,8 @@ impl GroupCommits {
     /// Asks the group.
     ///
     /// # Errors
-    /// [`KafkaError::Unavailable`] after about 10 s, behind a question that nobody waits for after 20, [`KafkaError::Settings`],
-    /// [`KafkaError::Client`].
+    /// [`KafkaError::Unavailable`] after about 10 s, or 20 s where another question still runs;
+    /// [`KafkaError::Settings`], [`KafkaError::Client`].
     pub async fn ask(&self) -> Result<CommittedOffsets, KafkaError> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
         let (client, settings) = (self.client()?, self.settings.clone());

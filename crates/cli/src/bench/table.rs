@@ -78,11 +78,15 @@ fn load(report: &Report) -> String {
     if report.ack_ms.is_none() {
         return String::new();
     }
-    let rate = match report.rate {
+    asked_for(report.batch, report.connections, report.rate)
+}
+
+/// The load as the head of a table names it, behind the payload.
+pub(super) fn asked_for(batch: usize, connections: usize, rate: Option<f64>) -> String {
+    let rate = match rate {
         Some(rate) => format!("{} records/s asked for", grouped(rate as u64)),
         None => "as fast as it goes".to_owned(),
     };
-    let (batch, connections) = (report.batch, report.connections);
     format!(", batches of {batch}, {connections} connections, {rate}")
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn run(
     let mut stops = Stops::listen()?;
     if args.dedupe == BenchStore::All {
         let one = async |plan: &Plan| once(plan, common, log.clone(), &mut stops).await;
-        let report = Box::pin(by_store::measure(args, one)).await?;
+        let report = Box::pin(by_store::measure(&plan, one)).await?;
         let table = by_store::table::of;
         return tell(args.output, &report, table, &report.complaints, || Ok(()));
     }

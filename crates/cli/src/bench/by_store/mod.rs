@@ -1,6 +1,6 @@
 //! `bench pipeline --dedupe all`: the same load with each dedupe store, and what each one costs.
 //!
-//! In: what was typed, and how one pipeline is measured. Out: a [`Report`] with a row a store.
+//! In: a plan, whose store is left open, and how one pipeline is measured. Out: a [`Report`] with a row a store.
 //! Promises: the stores take turns, round by round, each on a log and with processes of its own;
 //! figures are medians of the rounds; what is wrong in any of them is wrong in all.
 
@@ -8,7 +8,7 @@ pub(crate) mod table;
 
 use super::plan::Plan;
 use super::report::{self, median, rounded};
-use crate::args::{BenchArgs, BenchDedupe};
+use crate::args::BenchDedupe;
 use crate::failure::Failure;
 use crate::say;
 use serde::Serialize;
@@ -66,10 +66,9 @@ struct StoreReport {
 /// # Errors
 /// [`Failure`], of the first that cannot be measured.
 pub(crate) async fn measure(
-    args: &BenchArgs,
+    plan: &Plan,
     mut measure: impl AsyncFnMut(&Plan) -> Result<report::Report, Failure>,
 ) -> Result<Report, Failure> {
-    let plan = Plan::of(args)?;
     let mut measured: Vec<Vec<report::Report>> = STORES.map(|_| Vec::new()).into();
     for number in 1..=plan.rounds {
         for (store, reports) in STORES.into_iter().zip(&mut measured) {
@@ -83,7 +82,7 @@ pub(crate) async fn measure(
             reports.push(measure(&one).await?);
         }
     }
-    Ok(Report::of(&plan, measured))
+    Ok(Report::of(plan, measured))
 }
 
 fn name(store: Option<BenchDedupe>) -> &'static str {

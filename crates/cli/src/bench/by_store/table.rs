@@ -3,6 +3,7 @@
 //! In: a [`Report`]. Out: lines of text, a row a store, and below them what the columns are.
 
 use super::{Report, StoreReport};
+use crate::bench::table::asked_for;
 use crate::ledger::grouped;
 use std::fmt::Write as _;
 
@@ -15,14 +16,12 @@ pub(crate) fn of(report: &Report) -> String {
 }
 
 fn write(out: &mut String, report: &Report) -> std::fmt::Result {
-    let rate = match report.rate {
-        Some(rate) => format!("{} records/s asked for", grouped(rate as u64)),
-        None => "as fast as it goes".to_owned(),
-    };
     writeln!(
         out,
-        "{}: payload {} B, batches of {}, {} connections, {rate}\n",
-        report.kind, report.payload_bytes, report.batch, report.connections
+        "{}: payload {} B{}\n",
+        report.kind,
+        report.payload_bytes,
+        asked_for(report.batch, report.connections, report.rate)
     )?;
     writeln!(
         out,
