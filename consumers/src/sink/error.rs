@@ -28,6 +28,9 @@ pub struct SinkError {
     pub class: ErrorClass,
     /// What was tried, and on which object.
     pub action: String,
+    /// The destination's own word for it, if it said one: a status, or a name such as
+    /// `AccessDenied`.
+    pub code: Option<Box<str>>,
     /// What the destination said.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
@@ -82,8 +85,16 @@ impl SinkError {
         Self {
             class,
             action: action.into(),
+            code: None,
             source: source.into(),
         }
+    }
+
+    /// The same, with the destination's own word for it.
+    #[must_use]
+    pub fn with_code(mut self, code: impl Into<Box<str>>) -> Self {
+        self.code = Some(code.into());
+        self
     }
 
     /// The error and everything below it, in one line.

@@ -122,6 +122,11 @@ impl Said {
         }
     }
 
+    /// The status, in digits.
+    pub(super) fn code(&self) -> &str {
+        self.status.as_str()
+    }
+
     /// It in words, without any of `secrets`.
     pub(super) fn text(&self, secrets: &[String]) -> String {
         let mut text = format!("it answered {}", self.status);

@@ -135,7 +135,9 @@ impl HttpSink {
                 "{} says that the id was used with another payload: {text}",
                 self.endpoint.shown
             ))),
-            Meaning::Failed(class) => Err(SinkError::new(class, action, text)),
+            Meaning::Failed(class) => {
+                Err(SinkError::new(class, action, text).with_code(said.code()))
+            }
         }
     }
 }
