@@ -1,6 +1,6 @@
 //! What lies at a destination, read back: the evidence for ledgers.
 //!
-//! In: a destination's URL. Out: every delivered record, with the identity and the fingerprint
+//! In: a destination's settings. Out: every delivered record, with the identity and the fingerprint
 //! computed anew from what lies there, and a list of what is damaged, by name. Promises: memory
 //! stays constant, whatever lies there; what cannot be read is named, never passed over.
 
@@ -8,6 +8,7 @@ use crate::chain::reader::{IdentifiedLine, SegmentReader};
 use crate::chain::{ChainName, SegmentName};
 use crate::record::name::ObjectName;
 use crate::record::object;
+use crate::settings::DestinationSettings;
 use crate::sink::marker::is_own_name;
 use crate::sink::{self, OpenError, SegmentSink, SinkError};
 use cloudsync::identity::{Fingerprint, Id16};
@@ -98,29 +99,29 @@ pub enum ReadBackError {
 /// Most damages and gaps that are listed.
 const LISTED: usize = 1_000;
 
-/// Visits every record that lies at the destination `url`, of all logs, in the order of the
+/// Visits every record that lies at `destination`, of all logs, in the order of the
 /// names.
 ///
 /// # Errors
 /// [`ReadBackError`], when the destination cannot be read at all; a single object that cannot is
 /// a [`Damage`].
 pub async fn read_back(
-    url: &str,
+    destination: &DestinationSettings,
     visit: &mut (dyn FnMut(DeliveredLine<'_>) + Send),
 ) -> Result<ReadBack, ReadBackError> {
-    read_back_since(url, "", &BTreeMap::new(), visit).await
+    read_back_since(destination, "", &BTreeMap::new(), visit).await
 }
 
-/// Whether what is delivered to `url` can be read back at all: not from an HTTP endpoint, and not
+/// Whether what is delivered to `destination` can be read back at all: not from an HTTP endpoint, and not
 /// where nothing is kept.
 ///
 /// # Errors
 /// [`ReadBackError`], when it could be, but does not answer or is not there.
-pub async fn can_be_read_back(url: &str) -> Result<bool, ReadBackError> {
-    if sink::is_http(url) {
+pub async fn can_be_read_back(destination: &DestinationSettings) -> Result<bool, ReadBackError> {
+    if sink::is_http(&destination.url) {
         return Ok(false);
     }
-    let sink = sink::connect(url)?;
+    let sink = sink::connect(destination)?;
     if sink.is_conditional() {
         // Below a name that nothing has: it is there if it says that nothing is.
         sink.list("nothing/").await?;
@@ -134,14 +135,14 @@ pub async fn can_be_read_back(url: &str) -> Result<bool, ReadBackError> {
 /// # Errors
 /// As [`read_back`].
 pub async fn read_back_since(
-    url: &str,
+    destination: &DestinationSettings,
     topic: &str,
     since: &BTreeMap<i32, i64>,
     visit: &mut (dyn FnMut(DeliveredLine<'_>) + Send),
 ) -> Result<ReadBack, ReadBackError> {
-    let sink = sink::connect(url)?;
+    let sink = sink::connect(destination)?;
     if !sink.is_conditional() {
-        return Err(ReadBackError::KeepsNothing(url.to_owned()));
+        return Err(ReadBackError::KeepsNothing(destination.url.clone()));
     }
     let mut names = sink.list("").await?;
     names.sort_unstable();

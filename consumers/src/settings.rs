@@ -4,6 +4,7 @@
 //! place. Nothing here opens anything; what the values mean is decided where they are used.
 
 use crate::sink;
+use crate::sink::cloud::settings::{AzureSettings, S3Settings};
 use cloudsync_runtime::redact;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -47,7 +48,8 @@ pub enum IdempotencyKey {
 #[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DestinationSettings {
-    /// Where it lies: `file:///dir`, `https://host/path` or `null://`.
+    /// Where it lies: `s3://bucket/prefix`, `az://container/prefix`, `file:///dir`,
+    /// `https://host/path` or `null://`.
     pub url: String,
     /// The consumer group that reads for it; no two destinations share one.
     pub group: String,
@@ -60,7 +62,8 @@ pub struct DestinationSettings {
     /// What `Idempotency-Key` is. Default: the identity.
     #[serde(default)]
     pub idempotency_key: IdempotencyKey,
-    /// Whether an HTTP endpoint may have a private address, and be spoken to without TLS.
+    /// Whether an HTTP endpoint may have a private address, and be spoken to without TLS; the latter
+    /// also for a cloud's endpoint that is not on this machine.
     #[serde(default)]
     pub allow_private: bool,
     /// Writes running or unmarked at one time, in this process (`record` mode). Default: 64.
@@ -82,6 +85,12 @@ pub struct DestinationSettings {
     /// Name of this member within the group, for static membership. Default: none.
     #[serde(default)]
     pub instance_id: Option<String>,
+    /// What is set for `s3://` alone.
+    #[serde(default)]
+    pub s3: S3Settings,
+    /// What is set for `az://` alone.
+    #[serde(default)]
+    pub azure: AzureSettings,
 }
 
 fn default_concurrency() -> usize {
@@ -163,6 +172,23 @@ impl DestinationSettings {
             flush_interval: None,
             attempt_timeout: None,
             instance_id: None,
+            s3: S3Settings::default(),
+            azure: AzureSettings::default(),
+        }
+    }
+
+    /// Puts stars in the place of everything that nobody is to read.
+    pub fn hide_secrets(&mut self) {
+        self.url = redact::url(&self.url);
+        let secrets = [
+            &mut self.s3.secret_access_key,
+            &mut self.s3.session_token,
+            &mut self.azure.connection_string,
+            &mut self.azure.account_key,
+            &mut self.azure.sas,
+        ];
+        for secret in secrets.into_iter().flatten() {
+            redact::HIDDEN.clone_into(secret);
         }
     }
 
@@ -182,9 +208,13 @@ impl DestinationSettings {
         if self.url.is_empty() {
             return errors;
         }
-        if let Err(error) = sink::check(self) {
+        let of_its_kind = sink::errors(self);
+        if of_its_kind.is_empty()
+            && let Err(error) = sink::check(self)
+        {
             errors.push(("url", error.to_string()));
         }
+        errors.extend(of_its_kind);
         if sink::is_http(&self.url) {
             if self.mode == Some(WriteMode::Batch) {
                 let why = "an HTTP endpoint takes each record as a request of its own; leave mode \
@@ -277,7 +307,8 @@ mod tests {
         }
         for (unknown, hint) in [
             ("ftp://me:hush@h/x", "ftp://me:***@h/x"),
-            ("s3://bucket", sink::SCHEMES),
+            ("s3:///prefix", "names no bucket"),
+            ("az://a b/prefix", "names no container"),
             ("null://x", sink::SCHEMES),
             ("/srv/aws", "a directory is file:///srv/aws"),
             ("file://share/aws", "a directory is file:///share/aws"),

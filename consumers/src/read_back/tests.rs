@@ -3,7 +3,6 @@ use crate::chain::closed::{ClosedSegment, Entry, Verdict, What};
 use crate::chain::line::{self, Stamp, TimeText};
 use crate::chain::segment::seal;
 use crate::parse::{Content, Polled};
-use crate::settings::WriteMode;
 use cloudsync::SyncRecord;
 use cloudsync_kafka::PolledRecord;
 use prost::Message;
@@ -88,17 +87,15 @@ async fn write(sink: &dyn SegmentSink, start: i64, end: i64) -> String {
 struct Destination {
     _temp: TempDir,
     root: PathBuf,
-    url: String,
+    settings: DestinationSettings,
     names: Vec<String>,
 }
 
 async fn a_destination() -> Destination {
     let temp = TempDir::new().unwrap();
     let root = temp.path().to_owned();
-    let url = format!("file://{}", root.display());
-    let sink = sink::open_objects(&url, "aws", WriteMode::Batch)
-        .await
-        .unwrap();
+    let settings = DestinationSettings::new(format!("file://{}", root.display()), "g");
+    let sink = sink::open_objects(&settings, "aws").await.unwrap();
     let mut names = Vec::new();
     for (start, end) in [(0, 4), (4, 5), (5, 9)] {
         names.push(write(sink.as_ref(), start, end).await);
@@ -106,12 +103,12 @@ async fn a_destination() -> Destination {
     Destination {
         _temp: temp,
         root,
-        url,
+        settings,
         names,
     }
 }
 
-async fn read(url: &str) -> (ReadBack, Vec<i64>) {
+async fn read(settings: &DestinationSettings) -> (ReadBack, Vec<i64>) {
     let mut offsets = Vec::new();
     let mut visit = |line: DeliveredLine<'_>| {
         assert_eq!(
@@ -128,7 +125,7 @@ async fn read(url: &str) -> (ReadBack, Vec<i64>) {
         );
         offsets.push(line.offset);
     };
-    let read = read_back(url, &mut visit).await.unwrap();
+    let read = read_back(settings, &mut visit).await.unwrap();
     (read, offsets)
 }
 
@@ -145,12 +142,12 @@ fn is_named(read: &ReadBack, name: &str, why: &str) -> bool {
 #[tokio::test]
 async fn everything_that_lies_there_is_visited_and_nothing_is_wrong() {
     let destination = a_destination().await;
-    let (read, offsets) = read(&destination.url).await;
+    let (read, offsets) = read(&destination.settings).await;
     assert_eq!(offsets, [0, 1, 2, 5, 6, 7]);
     assert_eq!((read.objects, read.lines, read.records), (3, 6, 9));
     assert_eq!((read.damage_count, read.gaps), (0, vec![]));
     // The segment that covers the moment, and those behind it; elsewhere everything.
-    let url = &destination.url;
+    let settings = &destination.settings;
     for (topic, end, first) in [
         ("data-topic", 3, 0),
         ("data-topic", 4, 4),
@@ -161,7 +158,7 @@ async fn everything_that_lies_there_is_visited_and_nothing_is_wrong() {
         let mut offsets = Vec::new();
         let since = BTreeMap::from([(3, end), (4, 900)]);
         let mut visit = |line: DeliveredLine<'_>| offsets.push(line.offset);
-        let read = read_back_since(url, topic, &since, &mut visit)
+        let read = read_back_since(settings, topic, &since, &mut visit)
             .await
             .unwrap();
         let all = [0, 1, 2, 5, 6, 7].into_iter();
@@ -174,7 +171,7 @@ async fn everything_that_lies_there_is_visited_and_nothing_is_wrong() {
 async fn a_deleted_object_is_a_gap_with_its_place() {
     let destination = a_destination().await;
     std::fs::remove_file(file(&destination, 1)).unwrap();
-    let (read, _) = read(&destination.url).await;
+    let (read, _) = read(&destination.settings).await;
     assert_eq!(
         read.gaps,
         [Gap {
@@ -194,7 +191,7 @@ async fn an_altered_byte_is_named() {
         let mut altered = whole.clone();
         altered[at] ^= 1;
         std::fs::write(file(&destination, 2), &altered).unwrap();
-        let read = read_back(&destination.url, &mut |_| {}).await.unwrap();
+        let read = read_back(&destination.settings, &mut |_| {}).await.unwrap();
         assert!(is_named(&read, &destination.names[2], ""), "{at}: {read:?}");
     }
 }
@@ -211,7 +208,7 @@ async fn a_copied_object_is_named_wherever_it_lies() {
     copy_to(&elsewhere);
     let stray = "data-topic/log-1/p03/copy";
     copy_to(stray);
-    let (read, offsets) = read(&destination.url).await;
+    let (read, offsets) = read(&destination.settings).await;
     assert!(is_named(
         &read,
         &elsewhere,
@@ -240,7 +237,7 @@ async fn a_forged_line_states_another_fingerprint_than_it_has() {
             altered.push(line.id.to_owned());
         }
     };
-    let read = read_back(&destination.url, &mut visit).await.unwrap();
+    let read = read_back(&destination.settings, &mut visit).await.unwrap();
     assert!(is_named(
         &read,
         &destination.names[0],
@@ -252,11 +249,12 @@ async fn a_forged_line_states_another_fingerprint_than_it_has() {
 #[tokio::test]
 async fn a_place_that_is_not_there_is_an_error_and_not_an_empty_one() {
     let temp = TempDir::new().unwrap();
-    let url = format!("file://{}/typo", temp.path().display());
+    let at = |url: String| DestinationSettings::new(url, "g");
+    let typo = at(format!("file://{}/typo", temp.path().display()));
     assert!(matches!(
-        read_back(&url, &mut |_| {}).await,
+        read_back(&typo, &mut |_| {}).await,
         Err(ReadBackError::Sink(_))
     ));
-    let none = read_back("null://", &mut |_| {}).await;
+    let none = read_back(&at("null://".to_owned()), &mut |_| {}).await;
     assert!(matches!(none, Err(ReadBackError::KeepsNothing(_))));
 }

@@ -7,7 +7,7 @@
 //! In: names and bytes, or a record. Out: created, there already, or an error with a class. A sink
 //! translates and classifies, nothing else: retries, time-outs and the breaker are `deliver`'s.
 
-use crate::settings::{DestinationSettings, WriteMode};
+use crate::settings::DestinationSettings;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cloudsync_runtime::redact;
@@ -15,18 +15,21 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub mod cloud;
 mod error;
 mod file;
 mod http;
 pub mod marker;
 mod null;
 mod records;
+mod retry_after;
 
 use self::http::HttpSink;
 pub use error::{ErrorClass, OpenError, SinkError};
 use file::FileSink;
 use null::NullSink;
 pub use records::{Applied, Idempotence, Outgoing, RecordSink};
+use retry_after::retry_after;
 
 /// What stands at a destination's URL.
 #[derive(Clone, Debug)]
@@ -89,7 +92,8 @@ pub trait SegmentSink: Debug + Send + Sync {
 }
 
 /// The kinds of URL that this build knows.
-pub const SCHEMES: &str = "file:///dir, null://, https://host/path, http://host/path";
+pub const SCHEMES: &str = "s3://bucket/prefix, az://container/prefix, file:///dir, \
+    https://host/path, http://host/path, null://";
 
 /// Whether `url` is one of an HTTP endpoint.
 #[must_use]
@@ -116,7 +120,12 @@ pub fn check(settings: &DestinationSettings) -> Result<(), OpenError> {
     if is_http(&settings.url) {
         return http::check(settings);
     }
-    connect(&settings.url).map(drop)
+    connect(settings).map(drop)
+}
+
+/// What is wrong with the settings that belong to one kind of destination, by key and reason.
+pub(crate) fn errors(settings: &DestinationSettings) -> Vec<(&'static str, String)> {
+    cloud::errors(settings)
 }
 
 /// What stands at the URL of `settings`, to write to as `destination`: a place for objects as
@@ -130,21 +139,20 @@ pub async fn open(settings: &DestinationSettings, destination: &str) -> Result<S
         endpoint.reach().await?;
         return Ok(Sink::Records(Arc::new(endpoint)));
     }
-    let objects = open_objects(&settings.url, destination, settings.mode()).await?;
-    Ok(Sink::Objects(objects))
+    Ok(Sink::Objects(open_objects(settings, destination).await?))
 }
 
-/// The place for objects at `url`, to write to as `destination`: made ready, its marker compared,
-/// and its condition proven.
+/// The place for objects at the URL of `settings`, to write to as `destination`: made ready, its
+/// marker compared, and its condition proven.
 ///
 /// # Errors
 /// As [`open`].
 pub async fn open_objects(
-    url: &str,
+    settings: &DestinationSettings,
     destination: &str,
-    mode: WriteMode,
 ) -> Result<Arc<dyn SegmentSink>, OpenError> {
-    let sink = connect(url)?;
+    let (url, mode) = (&settings.url, settings.mode());
+    let sink = connect(settings)?;
     if let Some(directory) = file::directory_of(url) {
         file::make_directory(directory).await?;
     }
@@ -183,7 +191,7 @@ pub async fn look(settings: &DestinationSettings, destination: &str) -> Result<L
         let idempotence = endpoint.idempotence();
         return Ok(Looked::Reached { idempotence });
     }
-    let sink = connect(url)?;
+    let sink = connect(settings)?;
     if !sink.is_conditional() {
         return Ok(Looked::Forgets);
     }
@@ -202,13 +210,17 @@ pub async fn look(settings: &DestinationSettings, destination: &str) -> Result<L
     Ok(Looked::Proven)
 }
 
-/// The place for objects at `url`, as it is: nothing is asked, made or written.
+/// The place for objects at the URL of `settings`, as it is: nothing is asked, made or written.
 ///
 /// # Errors
 /// [`OpenError`], when the URL is none of objects that this build knows.
-pub fn connect(url: &str) -> Result<Arc<dyn SegmentSink>, OpenError> {
+pub fn connect(settings: &DestinationSettings) -> Result<Arc<dyn SegmentSink>, OpenError> {
+    let url = settings.url.as_str();
     if let Some(directory) = file::directory_of(url) {
         return Ok(Arc::new(FileSink::new(directory, url)?));
+    }
+    if let Some(sink) = cloud::connect(settings)? {
+        return Ok(Arc::new(sink));
     }
     match url.split_once("://") {
         Some(("null", "")) => Ok(Arc::new(NullSink)),

@@ -97,7 +97,7 @@ async fn consumers_that_end_anywhere_lose_and_double_nothing() {
         );
         ids.insert(line.id16, line.fingerprint);
     };
-    let read = read_back(&settings.url, &mut visit).await.unwrap();
+    let read = read_back(&settings, &mut visit).await.unwrap();
     assert_eq!((read.damage_count, read.gaps.len()), (0, 0));
     assert_eq!(read.records, sent.records);
     for id in sent.expected.keys() {

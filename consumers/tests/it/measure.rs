@@ -115,6 +115,6 @@ async fn measure_log_to_files_and_back() {
     running.drain().await;
     println!("{} records to files in {took:?}", sent.records);
     let began = Instant::now();
-    let read = read_back(&settings.url, &mut |_| {}).await.unwrap();
+    let read = read_back(&settings, &mut |_| {}).await.unwrap();
     println!("{} lines read back in {:?}", read.lines, began.elapsed());
 }

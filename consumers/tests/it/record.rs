@@ -76,7 +76,6 @@ impl Place {
     /// Every record lies at the destination once, as it was sent, and nothing else does.
     async fn holds(&self, records: &[SyncRecord]) {
         let mut found: BTreeMap<Id16, Fingerprint> = BTreeMap::new();
-        let url = self.settings().url;
         let mut visit = |line: DeliveredLine<'_>| {
             assert_eq!(
                 found.insert(line.id16, line.fingerprint),
@@ -85,7 +84,7 @@ impl Place {
                 line.id
             );
         };
-        let read = read_back(&url, &mut visit).await.unwrap();
+        let read = read_back(&self.settings(), &mut visit).await.unwrap();
         assert_eq!(read.damage_count, 0, "{:?}", read.damaged);
         assert_eq!(read.objects, read.lines);
         let expected: BTreeMap<Id16, Fingerprint> = records
@@ -512,7 +511,7 @@ async fn what_lies_under_a_records_name_and_is_none_is_waited_for_with_an_alarm(
     member.waits_for("damaged_object").await;
     assert!(place.behind().await > 0, "nothing settles over it");
     nothing_in_progress(&store).await;
-    let read = read_back(&place.settings().url, &mut |_| {}).await.unwrap();
+    let read = read_back(&place.settings(), &mut |_| {}).await.unwrap();
     let damaged: Vec<&str> = read.damaged.iter().map(|d| d.name.as_str()).collect();
     assert_eq!(damaged.len(), 2, "{:?}", read.damaged);
     let known = |name: &&str| altered.ends_with(name) || foreign.ends_with(name);

@@ -304,6 +304,11 @@ impl Sent {
 
     /// Reads the destination back: every expected id once, unaltered, and nothing else.
     pub(crate) async fn is_delivered(&self, url: &str) -> ReadBack {
+        self.lies_at(&DestinationSettings::new(url, "g")).await
+    }
+
+    /// The same of a destination with more settings than a URL.
+    pub(crate) async fn lies_at(&self, settings: &DestinationSettings) -> ReadBack {
         let mut delivered: BTreeMap<Id16, Fingerprint> = BTreeMap::new();
         let mut visit = |line: DeliveredLine<'_>| {
             assert_eq!(
@@ -314,7 +319,7 @@ impl Sent {
             );
             assert_eq!(line.stated, line.fingerprint);
         };
-        let read = read_back(url, &mut visit).await.unwrap();
+        let read = read_back(settings, &mut visit).await.unwrap();
         assert_eq!(delivered.len(), self.expected.len());
         assert!(
             delivered == self.expected,

@@ -32,6 +32,11 @@ pub const SECRETS: &[&str] = &[
     "dedupe.url",
     "dedupe.redis_password",
     "destinations.*.url",
+    "destinations.*.s3.secret_access_key",
+    "destinations.*.s3.session_token",
+    "destinations.*.azure.connection_string",
+    "destinations.*.azure.account_key",
+    "destinations.*.azure.sas",
     "kafka.librdkafka.*",
 ];
 /// The destinations that there are when nobody says otherwise.

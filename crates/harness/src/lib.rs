@@ -11,6 +11,7 @@
 
 pub mod checker;
 pub mod client;
+pub mod clouds;
 pub mod deployment;
 pub mod endpoint;
 pub mod fleet;

@@ -1,12 +1,14 @@
 use super::*;
-use crate::settings::WriteMode;
+use crate::settings::{DestinationSettings, WriteMode};
 use crate::sink::{connect, open_objects};
 use std::sync::Arc;
 use tempfile::TempDir;
 
 async fn opened(directory: &Path) -> Arc<dyn SegmentSink> {
     let url = format!("file://{}", directory.display());
-    open_objects(&url, "aws", WriteMode::Batch).await.unwrap()
+    open_objects(&DestinationSettings::new(&url, "g"), "aws")
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -42,10 +44,18 @@ async fn of_many_creates_one_creates_and_its_bytes_are_there() {
 async fn a_prefix_of_another_destination_or_mode_is_refused_with_both_values() {
     let temp = TempDir::new().unwrap();
     let url = format!("file://{}", temp.path().display());
-    open_objects(&url, "aws", WriteMode::Batch).await.unwrap();
-    open_objects(&url, "aws", WriteMode::Batch).await.unwrap();
+    open_objects(&DestinationSettings::new(&url, "g"), "aws")
+        .await
+        .unwrap();
+    open_objects(&DestinationSettings::new(&url, "g"), "aws")
+        .await
+        .unwrap();
     for (name, mode) in [("azure", WriteMode::Batch), ("aws", WriteMode::Record)] {
-        let error = open_objects(&url, name, mode).await.unwrap_err();
+        let settings = DestinationSettings {
+            mode: Some(mode),
+            ..DestinationSettings::new(&url, "g")
+        };
+        let error = open_objects(&settings, name).await.unwrap_err();
         let OpenError::Refused(text) = error else {
             panic!("{error}")
         };
@@ -94,8 +104,10 @@ async fn a_directory_that_is_away_is_an_outage_that_heals() {
 
 #[test]
 fn what_is_no_destination_is_refused_with_what_there_is() {
-    for url in ["s3://bucket", "file://relative", "/a/path", "null://x", ""] {
-        let text = connect(url).unwrap_err().to_string();
-        assert!(text.contains("there are: file:///dir, null://"), "{text}");
+    for url in ["gs://bucket", "file://relative", "/a/path", "null://x", ""] {
+        let text = connect(&DestinationSettings::new(url, "g"))
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("there are: s3://bucket/prefix, "), "{text}");
     }
 }

@@ -16,9 +16,9 @@
 //! | 408, 425, 5xx | transient |
 //! | other 4xx | rejected |
 
-use crate::sink::{ErrorClass, Idempotence};
+use crate::sink::{ErrorClass, Idempotence, retry_after};
 use cloudsync_runtime::redact::HIDDEN;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use std::time::{Duration, SystemTime};
@@ -32,8 +32,6 @@ const SHOWN: usize = 200;
 const READ: usize = 64 * 1024;
 /// Wait after a 429 that does not say how long.
 const A_MOMENT: Duration = Duration::from_secs(1);
-/// Longest wait that an endpoint is granted at a time.
-const LONGEST: Duration = Duration::from_secs(600);
 
 /// What an endpoint said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,19 +67,6 @@ pub(super) fn meaning(said: &Said, idempotence: Idempotence) -> Meaning {
         (400..=499, _) => ErrorClass::Rejected,
         _ => ErrorClass::Transient,
     })
-}
-
-/// How long an endpoint wants to be left alone, by seconds or by date.
-fn retry_after(value: &HeaderValue, now: SystemTime) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    let after = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number has are as good as for ever.
-        Duration::from_secs(text.parse().unwrap_or(u64::MAX))
-    } else {
-        let at = httpdate::parse_http_date(text).ok()?;
-        at.duration_since(now).unwrap_or_default()
-    };
-    Some(after.min(LONGEST))
 }
 
 // === impl Said ===
@@ -167,7 +152,7 @@ fn beginning(bytes: &[u8], secrets: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use http::HeaderValue;
 
     fn said(status: u16, headers: &[(header::HeaderName, &str)], body: &[u8]) -> Said {
         let headers = headers.iter().map(|(name, value)| {
@@ -224,33 +209,6 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        // Fri, 15 Nov 2023 would be a lie; the 14th was a Tuesday.
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let seconds = |n| Some(Duration::from_secs(n));
-        for (text, expected) in [
-            ("0", seconds(0)),
-            ("7", seconds(7)),
-            (" 30 ", seconds(30)),
-            ("601", seconds(600)),
-            ("18446744073709551616", seconds(600)),
-            ("Tue, 14 Nov 2023 22:13:50 GMT", seconds(30)),
-            ("Tuesday, 14-Nov-23 22:13:50 GMT", seconds(30)),
-            ("Tue Nov 14 22:13:50 2023", seconds(30)),
-            ("Tue, 14 Nov 2023 22:13:10 GMT", seconds(0)),
-            ("Thu, 14 Nov 2033 22:13:20 GMT", None),
-            ("Mon, 14 Nov 2033 22:13:20 GMT", seconds(600)),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            let value = HeaderValue::from_str(text).unwrap();
-            assert_eq!(retry_after(&value, now), expected, "{text:?}");
-        }
-    }
-
-    #[test]
     fn an_answer_is_one_line_without_secrets() {
         let body = b"no such\r\naccount hush\0".repeat(40);
         let text = said(400, &[], &body[..]).text(&["hush".to_owned()]);
@@ -274,14 +232,5 @@ mod tests {
         let text = said(308, &to, b"").text(&[]);
         assert!(text.contains("/in/") && !text.contains("hush"), "{text}");
         assert!(said(404, &[], b"").text(&[]).contains("right one?"));
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_a_header_says_it_is_a_bounded_wait_or_none(text in "[ -~]{0,40}") {
-            let value = HeaderValue::from_str(&text).unwrap();
-            let after = retry_after(&value, SystemTime::now());
-            prop_assert!(after.is_none_or(|after| after <= LONGEST));
-        }
     }
 }

@@ -99,7 +99,7 @@ fn without_secrets(mut settings: Settings) -> Settings {
         redact::HIDDEN.clone_into(password);
     }
     for destination in settings.destinations.values_mut() {
-        destination.url = redact::url(&destination.url);
+        destination.hide_secrets();
     }
     settings
 }
@@ -114,6 +114,15 @@ mod tests {
         let secret = ("sasl.password".to_owned(), "hush".to_owned());
         settings.kafka.librdkafka.extend([secret]);
         settings.dedupe.redis_password = Some("hush".to_owned());
+        for destination in settings.destinations.values_mut() {
+            let hush = || Some("hush".to_owned());
+            "https://me:hush@h/in?sig=hush".clone_into(&mut destination.url);
+            destination.s3.secret_access_key = hush();
+            destination.s3.session_token = hush();
+            destination.azure.connection_string = hush();
+            destination.azure.account_key = hush();
+            destination.azure.sas = hush();
+        }
         let text = toml::to_string(&without_secrets(settings)).unwrap();
         assert!(!text.contains("hush"), "{text}");
         assert!(text.contains(r#""sasl.password" = "***""#), "{text}");

@@ -308,14 +308,13 @@ fn sources<'a>(
     kafka: &'a KafkaSettings,
     log_id: Option<String>,
 ) -> Sources<'a> {
-    let url = |(name, destination): (&String, &DestinationSettings)| {
-        (name.clone(), destination.url.clone())
-    };
+    let own =
+        |(name, destination): (&String, &DestinationSettings)| (name.clone(), destination.clone());
     Sources {
         kafka,
         log_id,
         log_damage: Vec::new(),
-        destinations: settings.destinations.iter().map(url).collect(),
+        destinations: settings.destinations.iter().map(own).collect(),
         only: None,
     }
 }

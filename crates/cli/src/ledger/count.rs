@@ -11,7 +11,7 @@ use crate::demo::journal::{ContentHash, Sent};
 use cloudsync::identity::Id16;
 use cloudsync::partition::partition_of;
 use cloudsync::wire::RecordView;
-use cloudsync_consumers::{DeliveredLine, read_back, read_back_since};
+use cloudsync_consumers::{DeliveredLine, DestinationSettings, read_back, read_back_since};
 use cloudsync_kafka::{DeadLetterHeaders, Ends, KafkaSettings, read_topic_since};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -26,8 +26,8 @@ pub struct Sources<'a> {
     pub log_id: Option<String>,
     /// What of it cannot be read, as sentences: each is a problem of the ledger.
     pub log_damage: Vec<String>,
-    /// Name and URL of each destination.
-    pub destinations: Vec<(String, String)>,
+    /// Name and settings of each destination.
+    pub destinations: Vec<(String, DestinationSettings)>,
     /// Which records are counted, if not all.
     pub only: Option<Only>,
 }
@@ -112,11 +112,11 @@ pub async fn count(
         ledger.records_per_second = (rate * 10.0).round() / 10.0;
     }
     balance_gateway(&mut ledger, &expected, &book);
-    for (index, (name, url)) in sources.destinations.iter().enumerate() {
+    for (index, (name, destination)) in sources.destinations.iter().enumerate() {
         let mut account = Account::open(name, index, &expected, &book);
         ledger
             .problems
-            .extend(read_destination(sources, name, url, &mut account).await?);
+            .extend(read_destination(sources, name, destination, &mut account).await?);
         let (mut destination, faults, problem) = account.close();
         destination.redelivered = remembered.redelivered.get(name).copied().unwrap_or(0);
         ledger.destinations.push(destination);
@@ -209,7 +209,7 @@ fn balance_gateway(ledger: &mut Ledger, expected: &Expected, book: &Book) {
 async fn read_destination(
     sources: &Sources<'_>,
     name: &str,
-    url: &str,
+    destination: &DestinationSettings,
     account: &mut Account<'_>,
 ) -> Result<Vec<String>, CountError> {
     let mut visit = |line: DeliveredLine<'_>| {
@@ -245,8 +245,8 @@ async fn read_destination(
     };
     let topic = &sources.kafka.topic;
     let read = match &sources.only {
-        Some(only) => read_back_since(url, topic, &only.log, &mut visit).await,
-        None => read_back(url, &mut visit).await,
+        Some(only) => read_back_since(destination, topic, &only.log, &mut visit).await,
+        None => read_back(destination, &mut visit).await,
     };
     let read = read.map_err(|source| CountError::Destination {
         name: name.to_owned(),

@@ -8,7 +8,7 @@ use crate::settings::Settings;
 use crate::stack::{Roles, Stack, StackError};
 use anyhow::Context;
 use cloudsync::{Client, ClientSettings};
-use cloudsync_consumers::can_be_read_back;
+use cloudsync_consumers::{DestinationSettings, can_be_read_back};
 use cloudsync_kafka::{KafkaSettings, topic_ends};
 use cloudsync_runtime::{Readiness, redact};
 use std::future::Future;
@@ -48,7 +48,7 @@ pub(crate) struct Place {
     /// Its consumer group.
     pub(crate) group: String,
     /// Its URL.
-    pub(crate) url: String,
+    pub(crate) settings: DestinationSettings,
     /// Why what lies there cannot be counted.
     pub(crate) unread: Option<String>,
 }
@@ -189,13 +189,13 @@ async fn places(settings: &Settings) -> anyhow::Result<Vec<Place>> {
     for (name, destination) in &settings.destinations {
         let url = &destination.url;
         let shown = redact::url(url);
-        let can = can_be_read_back(url).await;
+        let can = can_be_read_back(destination).await;
         let can = can.with_context(|| format!("cannot read the destination {name} back"))?;
         let unread = (!can).then(|| format!("{shown} keeps nothing that could be read back"));
         places.push(Place {
             name: name.clone(),
             group: destination.group.clone(),
-            url: url.clone(),
+            settings: destination.clone(),
             unread,
         });
     }

@@ -231,7 +231,9 @@ impl Runner<'_> {
             kafka: self.deployment.kafka(),
             log_id: None,
             log_damage: Vec::new(),
-            destinations: read.map(|it| (it.name.clone(), it.url.clone())).collect(),
+            destinations: read
+                .map(|it| (it.name.clone(), it.settings.clone()))
+                .collect(),
             only: Some(only),
         };
         let told = progress.told.iter();

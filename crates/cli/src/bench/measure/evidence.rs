@@ -109,9 +109,13 @@ async fn in_log(world: &World<'_>) -> anyhow::Result<Sum> {
 
 async fn in_files(world: &World<'_>, destination: &str) -> anyhow::Result<Sum> {
     let settings = world.settings.destinations.get(destination);
-    let url = &settings.context("a destination that is not set")?.url;
+    let settings = settings.context("a destination that is not set")?;
+    let url = &settings.url;
     let mut tally = IdTally::default();
-    let read = read_back(url, &mut |line: DeliveredLine<'_>| tally.add(line.id16)).await;
+    let read = read_back(settings, &mut |line: DeliveredLine<'_>| {
+        tally.add(line.id16)
+    })
+    .await;
     let read = read.with_context(|| format!("cannot read {url} back"))?;
     let damage = read.damage_count;
     ensure!(damage == 0, "{damage} objects at {url} are damaged");

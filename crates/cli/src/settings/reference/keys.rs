@@ -3,6 +3,8 @@
 
 use super::{Key, Kind};
 
+mod clouds;
+
 const fn key(key: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { key, kind, about }
 }
@@ -30,8 +32,12 @@ const fn time(least: Option<&'static str>, most: Option<&'static str>) -> Kind {
 const ANY_TIME: Kind = time(None, None);
 const A_SECOND: Kind = time(Some("1s"), None);
 
-/// The keys, in the order of the page.
-pub(super) const KEYS: &[Key] = &[
+/// All of them, in the order of the page.
+pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(clouds::KEYS)
+}
+
+const KEYS: &[Key] = &[
     key(
         "grace_period",
         ANY_TIME,
@@ -330,8 +336,9 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "destinations.*.url",
         Kind::Secret("file:///srv/aws"),
-        "Where it lies: file:///dir; https://host/path, where each record is posted; or null://. \
-         `up` and `demo`: a directory below the data directory.",
+        "Where it lies: s3://bucket/prefix; az://container/prefix; file:///dir; https://host/path, \
+         where each record is posted; or null://. `up` and `demo`: a directory below the data \
+         directory.",
     ),
     key(
         "destinations.*.group",
@@ -361,7 +368,7 @@ pub(super) const KEYS: &[Key] = &[
         "destinations.*.allow_private",
         Kind::Flag,
         "Whether an HTTP endpoint may lie on this machine or in a private network, and be spoken to \
-         without TLS.",
+         without TLS; the latter also for s3.endpoint and azure.endpoint (on this machine they may).",
     ),
     key(
         "destinations.*.concurrency",

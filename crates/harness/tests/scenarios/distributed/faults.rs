@@ -9,6 +9,7 @@ use cloudsync_harness::client::send_order;
 use cloudsync_harness::fleet::{ASSIGNED, Fleet, Kind, PLAIN, Side};
 use cloudsync_harness::program::Program;
 use cloudsync_harness::redis::Aof;
+use futures::future::join_all;
 use rand::Rng;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -70,7 +71,7 @@ impl World {
         &mut self,
         round: u32,
         victim: usize,
-        fault: impl Fn(&mut Program) -> anyhow::Result<()>,
+        fault: impl Fn(&mut Program) -> anyhow::Result<()> + Send + Sync,
     ) {
         let mut before = Vec::new();
         for side in self.fleet.sides.iter().filter(|side| side.kind.is_leased()) {
@@ -85,13 +86,20 @@ impl World {
             .sides
             .iter_mut()
             .partition(|side| side.kind.is_leased());
-        for (side, before) in leased.into_iter().zip(before) {
-            let deadline = Instant::now() + CATCH_UP;
-            while written(side, victim).await < before + 100 {
-                assert!(Instant::now() < deadline, "{}", side.tail());
-            }
-            fault(&mut side.replicas[victim]).unwrap();
-        }
+        // All at once: where one side is looked at after the other, the last ones are done with the
+        // burst by then, and hold nothing that could be taken over.
+        let fault = &fault;
+        let hits = leased
+            .into_iter()
+            .zip(before)
+            .map(|(side, before)| async move {
+                let deadline = Instant::now() + CATCH_UP;
+                while written(side, victim).await < before + 100 {
+                    assert!(Instant::now() < deadline, "{}", side.tail());
+                }
+                fault(&mut side.replicas[victim]).unwrap();
+            });
+        join_all(hits).await;
         for side in others {
             fault(&mut side.replicas[victim]).unwrap();
         }
@@ -103,7 +111,7 @@ impl World {
         &mut self,
         round: u32,
         victim: usize,
-        fault: impl Fn(&mut Program) -> anyhow::Result<()>,
+        fault: impl Fn(&mut Program) -> anyhow::Result<()> + Send + Sync,
     ) -> Instant {
         let taken_over = said(&self.fleet, "taken_over");
         let moved = assignments(&self.fleet);

@@ -1,0 +1,273 @@
+//! `s3://bucket/prefix` and `az://container/prefix`: objects in a cloud's object storage.
+//!
+//! In: a name and bytes. Out: created, there already, or an error with its class.
+//!
+//! The wire is `object_store`'s, with its own retries off: `deliver` retries. What a service answers
+//! reaches [`class`] through [`reply`], with its status, its word and its `Retry-After`, which
+//! `object_store` alone would fold into one error. An answer that was lost leaves open whether the
+//! object is there; whoever asks again meets it, and compares.
+
+mod azure;
+mod class;
+mod profile;
+mod reply;
+mod s3;
+pub mod settings;
+
+use super::{Create, ErrorClass, OpenError, SegmentSink, SinkError};
+use crate::settings::DestinationSettings;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt,
+    PutMode, PutOptions, PutPayload, RetryConfig,
+};
+use settings::{AzureSettings, S3Settings};
+use std::fmt;
+use std::time::Duration;
+
+/// Longest time for a connection, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A connection that nobody uses is closed after so long, before the services close it.
+const IDLE: Duration = Duration::from_secs(3);
+/// Who we say we are.
+const AGENT: &str = concat!("cloudsync/", env!("CARGO_PKG_VERSION"));
+
+/// The objects below one prefix of a bucket or container.
+pub(super) struct CloudSink {
+    store: Box<dyn ObjectStore>,
+    /// Where it lies, as messages show it.
+    place: String,
+    prefix: Path,
+    /// Storage class or access tier of what is written; none: the bucket's own.
+    storage_class: Option<String>,
+}
+
+/// A bucket or container, and what names in it begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    bucket: String,
+    prefix: Path,
+}
+
+/// The sink at the URL of `settings`; `None` for a URL of another kind. Nothing is asked.
+///
+/// # Errors
+/// [`OpenError::Refused`], with the setting and the way out.
+pub(super) fn connect(settings: &DestinationSettings) -> Result<Option<CloudSink>, OpenError> {
+    let Some((scheme @ ("s3" | "az"), rest)) = settings.url.split_once("://") else {
+        return Ok(None);
+    };
+    let place = Place::parse(scheme, rest).map_err(OpenError::Refused)?;
+    let refused =
+        |error: &dyn fmt::Display| OpenError::Refused(format!("{}: {error}", settings.url));
+    let (store, storage_class): (Box<dyn ObjectStore>, _) = if scheme == "s3" {
+        let store = s3::store(settings, &place.bucket).map_err(|why| refused(&why))?;
+        (Box::new(store), settings.s3.storage_class.clone())
+    } else {
+        let store = azure::store(settings, &place.bucket).map_err(|why| refused(&why))?;
+        (Box::new(store), settings.azure.access_tier.clone())
+    };
+    Ok(Some(CloudSink {
+        store,
+        place: settings.url.trim_end_matches('/').to_owned(),
+        prefix: place.prefix,
+        storage_class,
+    }))
+}
+
+/// No retries below ours: a second create after a lost answer would call our own object another's.
+fn no_retries() -> RetryConfig {
+    RetryConfig {
+        max_retries: 0,
+        retry_timeout: Duration::ZERO,
+        backoff: BackoffConfig::default(),
+    }
+}
+
+/// How a service is spoken to. An attempt as a whole is timed by whoever makes it.
+fn options(settings: &DestinationSettings, plain: bool) -> ClientOptions {
+    ClientOptions::new()
+        .with_allow_http(plain)
+        .with_connect_timeout(CONNECT)
+        .with_timeout(settings.attempt_timeout() + CONNECT)
+        .with_pool_idle_timeout(IDLE)
+        .with_user_agent(http::HeaderValue::from_static(AGENT))
+}
+
+/// What is wrong with the settings of a cloud, by key and reason.
+pub(super) fn errors(settings: &DestinationSettings) -> Vec<(&'static str, String)> {
+    let mut errors = settings.s3.errors();
+    errors.extend(settings.azure.errors());
+    let strangers = [
+        ("s3", "s3://", settings.s3 != S3Settings::default()),
+        ("azure", "az://", settings.azure != AzureSettings::default()),
+    ];
+    for (key, scheme, is_set) in strangers {
+        if is_set && !settings.url.starts_with(scheme) {
+            errors.push((
+                key,
+                format!("it is for destinations at {scheme}; leave it away here"),
+            ));
+        }
+    }
+    errors
+}
+
+/// Whether `endpoint` may be spoken to without TLS: on this machine, or where the settings allow it.
+fn may_be_plain(endpoint: &str, allow_private: bool) -> Result<bool, String> {
+    let Ok(uri) = endpoint.parse::<http::Uri>() else {
+        return Err(format!(
+            "endpoint {endpoint} is no URL; one is https://host:port"
+        ));
+    };
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let loopback = host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|it: std::net::IpAddr| it.is_loopback());
+    match uri.scheme_str() {
+        Some("https") => Ok(false),
+        Some("http") if loopback || allow_private => Ok(true),
+        Some("http") => Err(format!(
+            "endpoint {endpoint} would be spoken to without TLS; use https, or set allow_private"
+        )),
+        _ => Err(format!(
+            "endpoint {endpoint} must begin with https:// or http://"
+        )),
+    }
+}
+
+// === impl Place ===
+
+impl Place {
+    fn parse(scheme: &str, rest: &str) -> Result<Self, String> {
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let harmless = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '-' | '_' | '$');
+        if bucket.is_empty() || !bucket.chars().all(harmless) {
+            let what = if scheme == "s3" {
+                "bucket"
+            } else {
+                "container"
+            };
+            return Err(format!(
+                "destination url {scheme}://{rest} names no {what}; one is {scheme}://{what}/prefix"
+            ));
+        }
+        let prefix = Path::parse(prefix).map_err(|error| {
+            format!(
+                "destination url {scheme}://{rest} has a prefix that no object can have: {error}"
+            )
+        })?;
+        let bucket = bucket.to_owned();
+        Ok(Self { bucket, prefix })
+    }
+}
+
+// === impl CloudSink ===
+
+impl fmt::Debug for CloudSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudSink")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
+    }
+}
+
+impl CloudSink {
+    fn path(&self, name: &str) -> Result<Path, SinkError> {
+        let parsed = Path::parse(name);
+        let parsed = parsed.map_err(|error| {
+            SinkError::new(
+                ErrorClass::Rejected,
+                format!("name an object {name}"),
+                error,
+            )
+        })?;
+        Ok(self.prefix.parts().chain(parsed.parts()).collect())
+    }
+
+    fn action(&self, verb: &str, name: &str) -> String {
+        format!("{verb} {}/{name}", self.place)
+    }
+
+    /// The name below the prefix; `None` for what does not lie there.
+    fn name_of(&self, path: &Path) -> Option<String> {
+        let parts: Vec<_> = path.prefix_match(&self.prefix)?.collect();
+        let texts = parts.iter().map(AsRef::as_ref);
+        Some(texts.collect::<Vec<&str>>().join("/"))
+    }
+
+    fn options(&self, mode: PutMode, name: &str) -> PutOptions {
+        let content_type = if name.ends_with(".zst") {
+            "application/zstd"
+        } else {
+            "application/json"
+        };
+        let mut attributes = Attributes::new();
+        attributes.insert(Attribute::ContentType, content_type.into());
+        if let Some(class) = &self.storage_class {
+            attributes.insert(Attribute::StorageClass, class.clone().into());
+        }
+        PutOptions {
+            mode,
+            attributes,
+            ..PutOptions::default()
+        }
+    }
+}
+
+#[async_trait]
+impl SegmentSink for CloudSink {
+    fn is_conditional(&self) -> bool {
+        true
+    }
+
+    async fn create_if_absent(&self, name: &str, object: Bytes) -> Result<Create, SinkError> {
+        let path = self.path(name)?;
+        let options = self.options(PutMode::Create, name);
+        match self
+            .store
+            .put_opts(&path, PutPayload::from(object), options)
+            .await
+        {
+            Ok(_) => Ok(Create::Created),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
+                Ok(Create::AlreadyExists)
+            }
+            Err(error) => Err(class::classify(self.action("create", name), error)),
+        }
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Bytes>, SinkError> {
+        let path = self.path(name)?;
+        let read = async { self.store.get(&path).await?.bytes().await };
+        match read.await {
+            Ok(object) => Ok(Some(object)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(class::classify(self.action("read", name), error)),
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError> {
+        let below = self.path(prefix.trim_end_matches('/'))?;
+        let listed = self.store.list(Some(&below)).try_filter_map(|object| {
+            let name = self.name_of(&object.location);
+            async move { Ok(name) }
+        });
+        let listed: Result<Vec<_>, _> = listed.try_collect().await;
+        listed.map_err(|error| class::classify(self.action("list", prefix), error))
+    }
+
+    async fn delete(&self, name: &str) -> Result<(), SinkError> {
+        match self.store.delete(&self.path(name)?).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(class::classify(self.action("remove", name), error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
