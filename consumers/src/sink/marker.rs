@@ -108,13 +108,18 @@ fn compare(ours: &Marker, found: &[u8], url: &str) -> Result<(), OpenError> {
     )))
 }
 
-/// Creates an object twice: the second create must find the first one's.
+/// Creates an object twice: the second create must find the first one's. Reads it, lists, and
+/// removes it, so that a right that is missing is known before the first record.
 async fn prove(sink: &dyn SegmentSink, url: &str) -> Result<(), OpenError> {
     let name = format!("{PROBE}{:016x}", rand::random::<u64>());
     let probe = Bytes::from_static(b"a second create of this object must be refused\n");
     sink.create_if_absent(&name, probe.clone()).await?;
     let second = sink.create_if_absent(&name, probe).await;
+    let read = sink.get(&name).await;
+    let listed = sink.list(&format!("{name}/")).await;
     sink.delete(&name).await?;
+    read?;
+    listed?;
     match second? {
         Create::AlreadyExists => Ok(()),
         Create::Created => Err(OpenError::Refused(format!(

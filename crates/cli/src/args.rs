@@ -20,6 +20,7 @@ pub use bench::{
     BenchRoleArgs, BenchStore,
 };
 
+use crate::demo::places::Given;
 use crate::input::pointer::Pointer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -146,6 +147,9 @@ pub struct DemoArgs {
     /// Share of the records that is sent again under the same ids, 0 to 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub resend: f64,
+    /// Deliver to URL, below a prefix of this run's own, and not into the directory; may be repeated.
+    #[arg(long = "destination", value_name = "NAME=URL")]
+    pub destinations: Vec<Given>,
     /// Keep everything in DIR [default: a temporary directory, removed at the end].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -153,7 +157,7 @@ pub struct DemoArgs {
     #[arg(
         long,
         requires = "data_dir",
-        conflicts_with_all = ["file", "records", "resend"],
+        conflicts_with_all = ["file", "records", "resend", "destinations"],
     )]
     pub recount: bool,
     /// How the ledger is printed.

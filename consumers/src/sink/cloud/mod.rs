@@ -140,6 +140,30 @@ fn may_be_plain(endpoint: &str, allow_private: bool) -> Result<bool, String> {
     }
 }
 
+/// What is done to an object.
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Create,
+    Read,
+    List,
+    Remove,
+}
+
+// === impl Verb ===
+
+impl Verb {
+    /// The word for it, and the right that it takes: an action of AWS IAM, and one of Azure's roles
+    /// (below `Microsoft.Storage/storageAccounts/blobServices/containers/`).
+    fn words(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Create => ("create", "s3:PutObject", "blobs/write"),
+            Self::Read => ("read", "s3:GetObject", "blobs/read"),
+            Self::List => ("list", "s3:ListBucket", "blobs/read"),
+            Self::Remove => ("remove", "s3:DeleteObject", "blobs/delete"),
+        }
+    }
+}
+
 // === impl Place ===
 
 impl Place {
@@ -189,8 +213,25 @@ impl CloudSink {
         Ok(self.prefix.parts().chain(parsed.parts()).collect())
     }
 
-    fn action(&self, verb: &str, name: &str) -> String {
-        format!("{verb} {}/{name}", self.place)
+    fn failed(&self, verb: Verb, name: &str, error: Error) -> SinkError {
+        let (verb, of_s3, of_azure) = verb.words();
+        let error = class::classify(format!("{verb} {}/{name}", self.place), error);
+        if !error
+            .code
+            .as_deref()
+            .is_some_and(|code| code.starts_with("403"))
+        {
+            return error;
+        }
+        let right = if self.place.starts_with("s3://") {
+            of_s3
+        } else {
+            of_azure
+        };
+        SinkError {
+            action: format!("{}, which takes the right {right}", error.action),
+            ..error
+        }
     }
 
     /// The name below the prefix; `None` for what does not lie there.
@@ -237,7 +278,7 @@ impl SegmentSink for CloudSink {
             Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {
                 Ok(Create::AlreadyExists)
             }
-            Err(error) => Err(class::classify(self.action("create", name), error)),
+            Err(error) => Err(self.failed(Verb::Create, name, error)),
         }
     }
 
@@ -247,7 +288,7 @@ impl SegmentSink for CloudSink {
         match read.await {
             Ok(object) => Ok(Some(object)),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(class::classify(self.action("read", name), error)),
+            Err(error) => Err(self.failed(Verb::Read, name, error)),
         }
     }
 
@@ -258,13 +299,13 @@ impl SegmentSink for CloudSink {
             async move { Ok(name) }
         });
         let listed: Result<Vec<_>, _> = listed.try_collect().await;
-        listed.map_err(|error| class::classify(self.action("list", prefix), error))
+        listed.map_err(|error| self.failed(Verb::List, prefix, error))
     }
 
     async fn delete(&self, name: &str) -> Result<(), SinkError> {
         match self.store.delete(&self.path(name)?).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(class::classify(self.action("remove", name), error)),
+            Err(error) => Err(self.failed(Verb::Remove, name, error)),
         }
     }
 }

@@ -24,6 +24,7 @@ Examples:
   cloudsync demo
   cloudsync demo --records 200000 --resend 0.2
   cloudsync demo events.csv.gz --id-pointer /id --key-pointer /device
+  cloudsync demo --destination aws=s3://bucket/try --destination azure=az://container/try
   cloudsync demo --data-dir /tmp/proof
   cloudsync demo --data-dir /tmp/proof --recount --output json";
 

@@ -9,6 +9,7 @@ use crate::args::{DemoArgs, Output};
 use crate::demo::feed::{Counts, Feed};
 use crate::demo::journal::{FILE_NAME, Journal};
 use crate::demo::kept::KeptLog;
+use crate::demo::places;
 use crate::demo::progress::Progress;
 use crate::demo::settle::{STALLED, settled};
 use crate::failure::Failure;
@@ -52,7 +53,12 @@ pub(super) async fn run(args: &DemoArgs, common: &Common) -> Result<(), Failure>
 
 async fn demo(args: &DemoArgs, common: &Common) -> Result<(), Failure> {
     let place = Place::of(args)?;
-    let settings = common.settings(Settings::demo(place.path()), Vec::new())?;
+    let mut settings = common.settings(Settings::demo(place.path()), Vec::new())?;
+    if args.recount {
+        places::recall(&mut settings, place.path())?;
+    } else {
+        places::lead(&mut settings, &args.destinations, place.path())?;
+    }
     if !settings.log_is_embedded() {
         let text = "demo runs on its embedded log; kafka.brokers is for up, gateway and consumer";
         return Err(Failure::usage(text));
@@ -140,6 +146,10 @@ async fn send_and_count(
         .with_context(|| format!("cannot make {}", directory.display()))?;
     let mut journal =
         Journal::create(&directory.join(FILE_NAME)).context("cannot begin the journal of sends")?;
+    places::remember(settings, directory)?;
+    for url in places::shown(settings) {
+        common.note(format_args!("Records are going to be written to {url}"));
+    }
     let stack = Stack::start(settings, &Roles::all(settings, directory)).await?;
     stack.ready(READY).await?;
     announce(common, settings, &stack, directory);

@@ -46,7 +46,9 @@ async fn examine_destination(
     match sink::look(destination, name).await {
         Ok(Looked::Proven) => Finding::ok(
             check,
-            format_args!("{url} refuses a second create of the same name"),
+            format_args!(
+                "{url} refuses a second create of the same name, and may be read, listed and cleaned up"
+            ),
         ),
         Ok(Looked::NotThere(_)) => Finding::ok(
             check,

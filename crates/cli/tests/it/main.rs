@@ -3,7 +3,8 @@
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
-    reason = "a helper of a test fails the test, as the test itself does"
+    clippy::print_stdout,
+    reason = "a helper of a test fails the test, as the test itself does, and says what it left out"
 )]
 
 mod support;
@@ -11,6 +12,7 @@ mod support;
 mod bad_input;
 mod bench;
 mod bench_dedupe;
+mod clouds;
 mod dedupe;
 mod demo;
 mod doctor;

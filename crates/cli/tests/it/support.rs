@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// The binary, in an environment without any of our variables.
+/// The binary, in an environment without any variable that it looks at.
 pub(crate) fn cloudsync() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cloudsync"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CLOUDSYNC_") {
+        let ours = ["CLOUDSYNC_", "AWS_", "AZURE_"];
+        if ours.iter().any(|it| name.to_string_lossy().starts_with(it)) {
             command.env_remove(name);
         }
     }
