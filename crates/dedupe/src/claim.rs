@@ -142,6 +142,18 @@ pub struct Token([u8; 8]);
 
 const NAMED: u8 = 0x80;
 
+// === impl Subject ===
+
+impl Subject {
+    /// Whether its record stands behind `position` in the log, or in another partition, where
+    /// nothing tells which came first.
+    #[must_use]
+    pub fn comes_after(&self, position: LogPosition) -> bool {
+        let here = self.position;
+        here.partition != position.partition || here.offset > position.offset
+    }
+}
+
 // === impl Lease ===
 
 impl Lease {

@@ -229,6 +229,16 @@ impl Table {
         self.marks.remove(&subject.id);
     }
 
+    pub(crate) fn reopen(&mut self, now: u64, subject: &Subject) {
+        let Some(Entry::Marked(known)) = self.known(now, subject) else {
+            return;
+        };
+        let mine = known.fingerprint == subject.fingerprint;
+        if !known.done && mine && subject.comes_after(known.position) {
+            self.marks.remove(&subject.id);
+        }
+    }
+
     pub(crate) fn add_to(&mut self, now: u64, sum: &mut Stats) {
         let mine = &self.counts;
         sum.entries += self.len() as u64;

@@ -3,8 +3,8 @@
 use crate::support::{fill, log};
 use bytes::Bytes;
 use cloudsync_kafka::{
-    DeadLetter, DeadLetterHeaders, DeadLetterProducer, KafkaSettings, PartitionLag, PolledRecord,
-    Position, Producer, Reason, TopicState, ensure_topics, lag, read_topic,
+    Cause, DeadLetter, DeadLetterHeaders, DeadLetterProducer, KafkaSettings, PartitionLag,
+    PolledRecord, Position, Producer, Reason, TopicState, ensure_topics, lag, read_topic,
     read_topic_with_headers, trouble,
 };
 use std::net::TcpListener;
@@ -105,6 +105,7 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
                 timestamp_ms: 0,
                 key: (offset == 1).then(|| Bytes::from_static(b"key")),
                 value,
+                headers: None,
             },
             origin: Position {
                 topic: "data-topic".into(),
@@ -115,6 +116,13 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
             destination: "aws".to_owned(),
             reason: Reason::Undecodable,
             detail: "x".repeat(100_000),
+            cause: Cause {
+                class: Some("throttled"),
+                code: Some("x".repeat(100_000).into()),
+                attempts: u32::MAX,
+                first_at: Some(SystemTime::now()),
+            },
+            fingerprint: Some(Fingerprint(u64::MAX)),
             failed_at: SystemTime::now(),
         })
         .collect();

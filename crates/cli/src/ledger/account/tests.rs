@@ -66,7 +66,7 @@ impl World {
         let expected = Expected::from_entries(entries);
         let mut book = Book::new(vec!["azure".to_owned(), "aws".to_owned()]);
         for (position, value) in &self.log {
-            book.record(&expected, *position, Some(value));
+            book.record(&expected, *position, Some(value), None);
         }
         for position in &self.dead {
             book.dead_letter("aws", *position);
