@@ -86,6 +86,7 @@ pub enum DlqReason {
 /// `cloudsync dlq ls`.
 #[derive(Debug, Args)]
 pub struct DlqLsArgs {
+    /// Which entries.
     #[command(flatten)]
     pub which: DlqWhich,
     /// Also those that were redriven or dropped.
@@ -102,6 +103,7 @@ pub struct DlqLsArgs {
 /// `cloudsync dlq show`.
 #[derive(Debug, Args)]
 pub struct DlqShowArgs {
+    /// Which entries.
     #[command(flatten)]
     pub which: DlqWhich,
     /// How it is printed.
@@ -129,8 +131,10 @@ pub struct DlqChange {
 /// `cloudsync dlq redrive`.
 #[derive(Debug, Args)]
 pub struct DlqRedriveArgs {
+    /// Which entries.
     #[command(flatten)]
     pub which: DlqWhich,
+    /// How it is done.
     #[command(flatten)]
     pub change: DlqChange,
     /// Also what is parked.
@@ -141,8 +145,10 @@ pub struct DlqRedriveArgs {
 /// `cloudsync dlq drop`.
 #[derive(Debug, Args)]
 pub struct DlqDropArgs {
+    /// Which entries.
     #[command(flatten)]
     pub which: DlqWhich,
+    /// How it is done.
     #[command(flatten)]
     pub change: DlqChange,
     /// Every open entry, where nothing else says which.
