@@ -4,7 +4,7 @@
 use cloudsync::DEFAULT_TENANT;
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync::wire::RecordView;
-use cloudsync_dedupe::shard_of;
+use cloudsync_dedupe::{LogPosition, shard_of};
 use cloudsync_kafka::{PolledRecord, Redrive};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -85,6 +85,17 @@ impl Polled {
     #[must_use]
     pub fn view(&self) -> Option<RecordView<'_>> {
         view_of(self.record.value.as_deref().unwrap_or_default()).ok()
+    }
+
+    /// Whether the dead letter of its id, from `position`, is one that it was redriven for: what it
+    /// was set aside for is over, or somebody thinks so. It lies in `partition` now.
+    #[must_use]
+    pub fn reopens(&self, partition: i32, position: LogPosition) -> bool {
+        let here = LogPosition {
+            partition,
+            offset: self.offset(),
+        };
+        self.redriven && here.comes_after(position)
     }
 
     /// Its offset.

@@ -11,7 +11,7 @@
 //! only when every look-up sent before has been judged.
 
 use super::adopt::Found;
-use super::closed::{ClosedSegment, Entry, Fault, Verdict, What, subject};
+use super::closed::{ClosedSegment, Entry, Fault, Verdict, What};
 use super::line::{self, Stamp, TimeText};
 use super::lines::Lines;
 use super::name::ChainName;
@@ -21,10 +21,9 @@ use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync_dedupe::{Lookup, Subject};
 use cloudsync_kafka::{Cause, Reason};
 use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, mem};
 use tokio::time::Instant;
 
 /// When a segment closes: at whichever comes first.
@@ -202,7 +201,6 @@ impl Chain {
     }
 
     fn judge(&self, named: Named, polled: &Polled, answer: Option<Lookup>) -> (Verdict, String) {
-        let offset = polled.offset();
         if let Some(seen) = self.seen.get(&named.id) {
             return if *seen == named.fingerprint {
                 (Verdict::Duplicate, String::new())
@@ -215,13 +213,13 @@ impl Chain {
             None | Some(Lookup::Unknown | Lookup::InProgress) => (Verdict::Written, String::new()),
             // What it was set aside for is over, or somebody thinks so.
             Some(Lookup::DeadLettered { position })
-                if polled.redriven
-                    && subject(named, self.name.partition, offset).comes_after(position) =>
+                if polled.reopens(self.name.partition, position) =>
             {
                 (Verdict::Written, String::new())
             }
             Some(Lookup::Done { position } | Lookup::DeadLettered { position }) => {
-                let here = position.partition == self.name.partition && position.offset == offset;
+                let here =
+                    position.partition == self.name.partition && position.offset == polled.offset();
                 let verdict = if here {
                     Verdict::Redelivered
                 } else {

@@ -45,7 +45,7 @@ use std::time::Duration;
 ///     marking (a size limit may shorten it, and then [`Stats`] says so), and not for ever.
 /// 13. `forgotten_ids_are_unknown`: after `forget`, whatever they were.
 /// 14. `only_an_earlier_dead_letter_is_reopened`: `reopen` makes unknown what is dead-lettered with
-///     the same fingerprint from an earlier place ([`Subject::comes_after`]), so that a record
+///     the same fingerprint from an earlier place ([`Found::is_reopened_by`]), so that a record
 ///     that was redriven can be claimed. It touches nothing else: not its own dead letter, not a
 ///     later one, not what somebody holds, nothing done.
 ///

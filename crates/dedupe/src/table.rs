@@ -230,11 +230,8 @@ impl Table {
     }
 
     pub(crate) fn reopen(&mut self, now: u64, subject: &Subject) {
-        let Some(Entry::Marked(known)) = self.known(now, subject) else {
-            return;
-        };
-        let mine = known.fingerprint == subject.fingerprint;
-        if !known.done && mine && subject.comes_after(known.position) {
+        let found = self.found(now, subject);
+        if found.is_some_and(|found| found.is_reopened_by(subject)) {
             self.marks.remove(&subject.id);
         }
     }

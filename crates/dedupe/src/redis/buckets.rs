@@ -302,12 +302,11 @@ impl DedupeStore for Buckets {
         // earlier is read here, where their form is known, and cannot change but to a later one.
         let found = self.look(subjects).await?;
         let dead = |(found, subject): (Option<Found>, &Subject)| match found?.state {
-            FoundState::DeadLettered { position } if subject.comes_after(position) => {
-                let mark = Subject {
+            FoundState::DeadLettered { position } if found?.is_reopened_by(subject) => {
+                Some(Subject {
                     position,
                     ..*subject
-                };
-                (found?.fingerprint == subject.fingerprint).then_some(mark)
+                })
             }
             _ => None,
         };

@@ -129,7 +129,7 @@ impl Known {
     pub(super) fn is_reopened_by(&self, subject: &Subject) -> bool {
         match self.state {
             State::Dead { position } => {
-                self.fingerprint == subject.fingerprint && subject.comes_after(position)
+                self.fingerprint == subject.fingerprint && subject.position.comes_after(position)
             }
             State::Held { .. } | State::Done { .. } => false,
         }

@@ -3,7 +3,7 @@
 //! In: records of the topic, in the order of each partition, the partitions in any. Out: which
 //! entries there are, and which are still open. Promises: the same record set aside twice for a
 //! destination, after a redelivery, is one entry; a marker settles it wherever it is met, before or
-//! behind; nothing of an entry is kept but its id, its place and its state (about 64 bytes).
+//! behind; nothing of an entry is kept but its id, its place and its state (about 100 bytes).
 
 use super::again::Redrive;
 use super::headers::DeadLetterHeaders;

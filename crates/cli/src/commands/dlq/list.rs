@@ -214,11 +214,13 @@ impl Counts {
         let parts: Vec<String> = parts.collect();
         match parts.is_empty() {
             true => "no entries".to_owned(),
-            false => format!(
-                "{} entries: {}",
-                grouped(self.total()),
-                row::shown(&parts.join(", "))
-            ),
+            false => {
+                let entries = match self.total() {
+                    1 => "1 entry".to_owned(),
+                    many => format!("{} entries", grouped(many)),
+                };
+                format!("{entries}: {}", row::shown(&parts.join(", ")))
+            }
         }
     }
 }

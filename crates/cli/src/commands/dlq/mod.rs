@@ -2,7 +2,7 @@
 //!
 //! In: the dead-letter topic, which is read twice: once for what is open, once for what is asked
 //! for. Out: a list, or entries redriven or dropped, with a line for each. Promises: nothing is kept
-//! of an entry but about 64 bytes, however large the records are; `ls`, `show` and `--dry-run`
+//! of an entry but about 100 bytes, however large the records are; `ls`, `show` and `--dry-run`
 //! only read; what was settled before is not touched.
 //!
 //! [`which`] reads and chooses, [`list`] prints, [`change`] redrives and drops, [`audit`] says so.
