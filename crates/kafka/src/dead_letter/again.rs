@@ -99,7 +99,7 @@ impl DeadLetterEntry {
         }
     }
 
-    fn redriven_headers(&self) -> Headers {
+    pub(super) fn redriven_headers(&self) -> Headers {
         let theirs = self.original.headers.as_deref();
         let theirs = theirs.into_iter().flat_map(RecordHeaders::iter);
         // Those of a redrive before this one are no longer true.
