@@ -2,10 +2,11 @@
 
 use crate::support::{fill, log};
 use bytes::Bytes;
+use cloudsync::identity::Fingerprint;
 use cloudsync_kafka::{
-    Cause, DeadLetter, DeadLetterHeaders, DeadLetterProducer, KafkaSettings, PartitionLag,
-    PolledRecord, Position, Producer, Reason, TopicState, ensure_topics, lag, read_topic,
-    read_topic_with_headers, trouble,
+    Cause, DeadLetter, DeadLetterHeaders, DeadLetterProducer, Fold, KafkaSettings, Line,
+    PartitionLag, PolledRecord, Position, Producer, Reason, RecordHeaders, Redrive, Redriver,
+    Settled, TopicState, ensure_topics, lag, read_topic, read_topic_with_headers, trouble,
 };
 use std::net::TcpListener;
 use std::sync::mpsc;
@@ -97,6 +98,12 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
         None,
         Some(Bytes::from_static(b"not a record")),
     ];
+    let mut theirs = RecordHeaders::default();
+    theirs.push("theirs", None);
+    theirs.push(
+        "traceparent",
+        Some(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    );
     let letters: Vec<DeadLetter> = (0..)
         .zip(values)
         .map(|(offset, value)| DeadLetter {
@@ -105,7 +112,7 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
                 timestamp_ms: 0,
                 key: (offset == 1).then(|| Bytes::from_static(b"key")),
                 value,
-                headers: None,
+                headers: Some(Box::new(theirs.clone())),
             },
             origin: Position {
                 topic: "data-topic".into(),
@@ -150,4 +157,57 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
         .await
         .unwrap();
     assert_eq!(nothing, 0);
+    come_back(&settings, &letters).await;
+}
+
+/// Each of `letters`, also the largest, goes back as it was, and is settled by a marker.
+async fn come_back(settings: &KafkaSettings, letters: &[DeadLetter]) {
+    let mut fold = Fold::default();
+    let mut entries = Vec::new();
+    for (partition, record) in everything(settings, &settings.dlq_topic).await {
+        let line = Line::read(partition, record);
+        fold.take(&line);
+        let Line::Entry(entry) = line else {
+            panic!("{line:?}")
+        };
+        entries.push(*entry);
+    }
+    entries.sort_by_key(|entry| entry.original.offset);
+    let redriver = Redriver::new(Producer::new(settings).unwrap(), settings);
+    let back = redriver.redrive(&entries).await;
+    assert!(back.iter().all(Result::is_ok), "{back:?}");
+    let settled = redriver.settle(&entries, Settled::Redriven).await;
+    assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+    for (partition, record) in everything(settings, &settings.dlq_topic).await {
+        fold.take(&Line::read(partition, record));
+    }
+    assert!(
+        fold.ids()
+            .all(|id| fold.settled(id) == Some(Settled::Redriven))
+    );
+    assert_eq!((fold.ids().count(), fold.foreign()), (letters.len(), 0));
+    let again = everything(settings, &settings.topic).await;
+    assert_eq!(again.len(), letters.len());
+    for (partition, record) in again {
+        assert_eq!(partition, 11, "undecodable: where it was");
+        let headers = record.headers.unwrap();
+        let redrive = Redrive::of(&headers).unwrap();
+        assert_eq!((&*redrive.destination, redrive.count), ("aws", 1));
+        let origin = redrive.origin.unwrap();
+        let letter = letters.iter().find(|letter| letter.origin == origin);
+        let original = &letter.unwrap().original;
+        assert_eq!(
+            (&record.key, &record.value),
+            (&original.key, &original.value)
+        );
+        let theirs = original.headers.as_deref().unwrap();
+        assert!(headers.iter().take(theirs.len()).eq(theirs.iter()));
+    }
+}
+
+async fn everything(settings: &KafkaSettings, topic: &str) -> Vec<(i32, PolledRecord)> {
+    let (found, read) = mpsc::channel();
+    let visit = move |partition, record| found.send((partition, record)).unwrap();
+    read_topic(settings, topic, visit).await.unwrap();
+    read.iter().collect()
 }
