@@ -85,26 +85,17 @@ async fn why_nobody_answers_is_told() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
-    let (_broker, settings) = log().await;
-    let producer = Producer::new(&settings).unwrap();
-    let dead_letters = DeadLetterProducer::new(producer, &settings);
-    let largest: Bytes = (0..settings.max_record_bytes)
-        .map(|at| ((at * at) >> 7) as u8)
-        .collect();
-    let values = [
-        Some(largest),
-        None,
-        Some(Bytes::from_static(b"not a record")),
-    ];
+/// A record of `largest` bytes, a tombstone and something else, with the longest headers.
+fn letters(largest: usize) -> Vec<DeadLetter> {
+    let value: Bytes = (0..largest).map(|at| ((at * at) >> 7) as u8).collect();
+    let values = [Some(value), None, Some(Bytes::from_static(b"not a record"))];
     let mut theirs = RecordHeaders::default();
     theirs.push("theirs", None);
     theirs.push(
         "traceparent",
         Some(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     );
-    let letters: Vec<DeadLetter> = (0..)
+    (0..)
         .zip(values)
         .map(|(offset, value)| DeadLetter {
             original: PolledRecord {
@@ -132,7 +123,15 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
             fingerprint: Some(Fingerprint(u64::MAX)),
             failed_at: SystemTime::now(),
         })
-        .collect();
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
+    let (_broker, settings) = log().await;
+    let producer = Producer::new(&settings).unwrap();
+    let dead_letters = DeadLetterProducer::new(producer, &settings);
+    let letters = letters(settings.max_record_bytes);
     let results = dead_letters.produce(letters.clone()).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     let (found, read) = mpsc::channel();
