@@ -8,7 +8,9 @@
 use crate::chain::{ChainName, Fault};
 use crate::deliver::Backoff;
 use crate::health::Health;
-use cloudsync_kafka::{DeadLetter, DeadLetterProducer, Position};
+use cloudsync::identity::Fingerprint;
+use cloudsync::wire::RecordView;
+use cloudsync_kafka::{DeadLetter, DeadLetterProducer, PolledRecord, Position};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -147,7 +149,14 @@ impl DeadLetters {
             destination: self.health.name().to_owned(),
             reason: fault.reason,
             detail: fault.detail.clone(),
+            cause: fault.cause.clone(),
+            fingerprint: fingerprint_of(&fault.record),
             failed_at: SystemTime::now(),
         }
     }
+}
+
+fn fingerprint_of(record: &PolledRecord) -> Option<Fingerprint> {
+    let view = RecordView::parse(record.value.as_deref()?).ok()?;
+    Some(Fingerprint::of(view.payload, view.content_type))
 }

@@ -4,8 +4,8 @@
 use cloudsync::DEFAULT_TENANT;
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync::wire::RecordView;
-use cloudsync_dedupe::shard_of;
-use cloudsync_kafka::PolledRecord;
+use cloudsync_dedupe::{LogPosition, shard_of};
+use cloudsync_kafka::{PolledRecord, Redrive};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// A record of the log, and what it is.
@@ -15,6 +15,9 @@ pub struct Polled {
     pub record: PolledRecord,
     /// What it is.
     pub content: Content,
+    /// It was dead-lettered before and lies in the log again: what the dedupe store knows of that
+    /// dead letter does not hold it up.
+    pub redriven: bool,
 }
 
 /// What a record of the log is.
@@ -33,6 +36,8 @@ pub enum Content {
         hash: [u8; 16],
         /// Why, for a person.
         why: String,
+        /// Whether this destination is concerned: a redrive names one.
+        addressed: bool,
     },
 }
 
@@ -54,23 +59,43 @@ impl Polled {
     #[must_use]
     pub fn parse(record: PolledRecord, destination: &str, shards: u32) -> Self {
         let value = record.value.as_deref().unwrap_or_default();
+        let redrive = record.headers.as_deref().and_then(Redrive::of);
+        let concerned = redrive
+            .as_ref()
+            .is_none_or(|redrive| redrive.destination == destination);
         let content = match view_of(value) {
             Ok(view) => Content::Record {
                 named: Named::of(&view, shards),
-                addressed: view.is_addressed_to(destination),
+                addressed: concerned && view.is_addressed_to(destination),
             },
             Err(why) => Content::Undecodable {
                 hash: xxh3_128(value).to_le_bytes(),
                 why,
+                addressed: concerned,
             },
         };
-        Self { record, content }
+        Self {
+            record,
+            content,
+            redriven: redrive.is_some(),
+        }
     }
 
     /// The record in place; `None` if it is undecodable.
     #[must_use]
     pub fn view(&self) -> Option<RecordView<'_>> {
         view_of(self.record.value.as_deref().unwrap_or_default()).ok()
+    }
+
+    /// Whether the dead letter of its id, from `position`, is one that it was redriven for: what it
+    /// was set aside for is over, or somebody thinks so. It lies in `partition` now.
+    #[must_use]
+    pub fn reopens(&self, partition: i32, position: LogPosition) -> bool {
+        let here = LogPosition {
+            partition,
+            offset: self.offset(),
+        };
+        self.redriven && here.comes_after(position)
     }
 
     /// Its offset.
@@ -127,6 +152,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use cloudsync::SyncRecord;
+    use cloudsync_kafka::RecordHeaders;
     use proptest::prelude::*;
     use prost::Message;
 
@@ -137,6 +163,7 @@ mod tests {
             timestamp_ms: 0,
             key: None,
             value,
+            headers: None,
         };
         Polled::parse(record, "aws", 12)
     }
@@ -156,6 +183,33 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn a_redrive_concerns_the_destination_that_it_names() {
+        let record = SyncRecord {
+            request_id: "a".into(),
+            ..SyncRecord::default()
+        };
+        let mut headers = RecordHeaders::default();
+        headers.push("cloudsync.redrive.destination", Some(b"aws"));
+        headers.push("cloudsync.redrive.count", Some(b"1"));
+        for value in [record.encode_to_vec(), b"no record".to_vec()] {
+            let again = PolledRecord {
+                headers: Some(Box::new(headers.clone())),
+                ..polled(Some(value)).record
+            };
+            for (destination, concerned) in [("aws", true), ("azure", false)] {
+                let polled = Polled::parse(again.clone(), destination, 12);
+                let (Content::Record { addressed, .. } | Content::Undecodable { addressed, .. }) =
+                    polled.content;
+                assert_eq!(
+                    (addressed, polled.redriven),
+                    (concerned, true),
+                    "{destination}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::segment::{Digest, Header, KIND, VERSION};
 use crate::counters::IdTally;
 use crate::parse::Named;
 use cloudsync_dedupe::{LogPosition, Subject};
-use cloudsync_kafka::{PolledRecord, Reason, Receipt};
+use cloudsync_kafka::{Cause, PolledRecord, Reason, Receipt};
 
 /// A record that a segment covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct Fault {
     pub reason: Reason,
     /// Why, for a person.
     pub detail: String,
+    /// What was tried before.
+    pub cause: Cause,
 }
 
 /// A segment that takes no more records.

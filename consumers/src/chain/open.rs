@@ -19,12 +19,11 @@ use crate::id_hash::IdHash;
 use crate::parse::{Content, Named, Polled};
 use cloudsync::identity::{Fingerprint, Id16};
 use cloudsync_dedupe::{Lookup, Subject};
-use cloudsync_kafka::Reason;
+use cloudsync_kafka::{Cause, Reason};
 use std::collections::{HashMap, VecDeque};
-use std::io;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, mem};
 use tokio::time::Instant;
 
 /// When a segment closes: at whichever comes first.
@@ -134,7 +133,16 @@ impl Chain {
     /// asked, or could not be).
     pub fn take(&mut self, polled: &Polled, answer: Option<Lookup>, now: Instant) -> Verdict {
         let (what, verdict, detail) = match &polled.content {
-            Content::Undecodable { hash, why } => {
+            Content::Undecodable {
+                hash,
+                addressed: false,
+                ..
+            } => (
+                What::Undecodable(*hash),
+                Verdict::NotAddressed,
+                String::new(),
+            ),
+            Content::Undecodable { hash, why, .. } => {
                 let verdict = Verdict::DeadLetter(Reason::Undecodable);
                 (What::Undecodable(*hash), verdict, why.clone())
             }
@@ -146,7 +154,7 @@ impl Chain {
                 named,
                 addressed: true,
             } => {
-                let (verdict, detail) = self.judge(*named, polled.offset(), answer);
+                let (verdict, detail) = self.judge(*named, polled, answer);
                 (What::Named(*named), verdict, detail)
             }
         };
@@ -162,6 +170,7 @@ impl Chain {
                 record: polled.record.clone(),
                 reason,
                 detail,
+                cause: Cause::default(),
             });
         }
         self.open.push(Entry {
@@ -191,7 +200,7 @@ impl Chain {
             .append(|out| line::append(out, times, &view, stamp))
     }
 
-    fn judge(&self, named: Named, offset: i64, answer: Option<Lookup>) -> (Verdict, String) {
+    fn judge(&self, named: Named, polled: &Polled, answer: Option<Lookup>) -> (Verdict, String) {
         if let Some(seen) = self.seen.get(&named.id) {
             return if *seen == named.fingerprint {
                 (Verdict::Duplicate, String::new())
@@ -202,8 +211,15 @@ impl Chain {
         match answer {
             // A lease is another mode's; here the chain decides.
             None | Some(Lookup::Unknown | Lookup::InProgress) => (Verdict::Written, String::new()),
+            // What it was set aside for is over, or somebody thinks so.
+            Some(Lookup::DeadLettered { position })
+                if polled.reopens(self.name.partition, position) =>
+            {
+                (Verdict::Written, String::new())
+            }
             Some(Lookup::Done { position } | Lookup::DeadLettered { position }) => {
-                let here = position.partition == self.name.partition && position.offset == offset;
+                let here =
+                    position.partition == self.name.partition && position.offset == polled.offset();
                 let verdict = if here {
                     Verdict::Redelivered
                 } else {

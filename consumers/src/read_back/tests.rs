@@ -31,6 +31,7 @@ fn polled(offset: i64, payload: &str) -> Polled {
             timestamp_ms: 0,
             key: None,
             value,
+            headers: None,
         },
         "aws",
         12,

@@ -16,10 +16,10 @@ use crate::parse::{Named, Polled};
 use crate::sink::{Applied, ErrorClass, Outgoing, SinkError};
 use crate::worker::Context;
 use cloudsync_dedupe::Subject;
-use cloudsync_kafka::{Reason, Receipt};
+use cloudsync_kafka::{Cause, Reason, Receipt};
 use cloudsync_runtime::{Moment, kill_point};
 use futures::FutureExt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout};
 
 /// Attempts that may fail before a record is set aside; those that an outage fails do not count.
@@ -38,6 +38,8 @@ pub(super) struct Job {
     pub(super) polled: Polled,
     pub(super) backoff: Backoff,
     failed: u32,
+    /// What was tried, for the dead letter.
+    cause: Cause,
     /// Its place is taken by something that has to be looked at.
     alarm: Option<(String, Alarm)>,
 }
@@ -85,8 +87,21 @@ impl Job {
             polled,
             backoff: Backoff::new(BASE, CAP),
             failed: 0,
+            cause: Cause::default(),
             alarm: None,
         }
+    }
+
+    /// What was tried so far.
+    pub(super) fn cause(&self) -> Cause {
+        self.cause.clone()
+    }
+
+    /// Takes note of an attempt that failed by `error`, or that the destination has refused.
+    fn note(&mut self, class: &'static str, code: Option<Box<str>>) {
+        self.cause.class = Some(class);
+        self.cause.code = code;
+        self.cause.first_at.get_or_insert_with(SystemTime::now);
     }
 }
 
@@ -132,6 +147,7 @@ impl Walk {
             named,
             partition: self.chain.partition,
         };
+        job.cause.attempts = job.cause.attempts.saturating_add(1);
         let mut write = || self.write_within(limit, &record);
         match self.context.gate.once(&mut write).await {
             Ok(wrote) => self.wrote(wrote, job, subject, held).await,
@@ -196,7 +212,11 @@ impl Walk {
             held,
         };
         let (met, receipt) = match wrote {
-            Wrote::Rejected(error) => return refused(Reason::Rejected, error.chain()),
+            Wrote::Rejected(error) => {
+                let detail = error.chain();
+                job.note(error.class.as_str(), error.code);
+                return refused(Reason::Rejected, detail);
+            }
             Wrote::Applied(Applied::Created(receipt)) => (Met::Nothing, receipt),
             Wrote::Applied(Applied::AlreadyThere { offset, receipt }) => {
                 let itself = offset == job.polled.offset();
@@ -207,7 +227,10 @@ impl Walk {
                 };
                 (met, receipt)
             }
-            Wrote::Applied(Applied::Conflict(why)) => return refused(Reason::IdConflict, why),
+            Wrote::Applied(Applied::Conflict(why)) => {
+                job.note(ErrorClass::Rejected.as_str(), None);
+                return refused(Reason::IdConflict, why);
+            }
             Wrote::Applied(Applied::Damaged(why)) => {
                 self.alarm(job, why);
                 let wait = Attempted::Failed(LOOK_AGAIN);
@@ -242,6 +265,7 @@ impl Walk {
         error: &SinkError,
     ) -> Attempted {
         Counters::add(&self.context.counters.retries, 1);
+        job.note(error.class.as_str(), error.code.clone());
         let at_least = match error.class {
             ErrorClass::Throttled(after) => after,
             _ => Duration::ZERO,

@@ -185,6 +185,17 @@ impl Claims {
         }
     }
 
+    /// Makes the dead letters of before unknown, of `subjects` that were redriven.
+    ///
+    /// # Errors
+    /// [`Away`].
+    pub async fn reopen(&self, subjects: &[Subject]) -> Result<(), Away> {
+        if subjects.is_empty() {
+            return Ok(());
+        }
+        self.call(self.store.reopen(subjects)).await
+    }
+
     /// Marks `subjects` done.
     ///
     /// # Errors

@@ -128,6 +128,7 @@ mod tests {
             timestamp_ms: 1_700_000_000_123,
             key: None,
             value,
+            headers: None,
         };
         let polled = Polled::parse(record, "aws", 12);
         let Content::Record { named, .. } = polled.content else {

@@ -29,6 +29,7 @@ impl Walk {
             record: job.polled.record.clone(),
             reason,
             detail,
+            cause: job.cause(),
         }];
         let produced = self
             .context

@@ -153,6 +153,9 @@ impl Worker {
                 (
                     Content::Record {
                         addressed: false, ..
+                    }
+                    | Content::Undecodable {
+                        addressed: false, ..
                     },
                     _,
                 ) => {

@@ -63,13 +63,21 @@ pub enum OpenError {
 
 impl fmt::Display for ErrorClass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.as_str())
+    }
+}
+
+impl ErrorClass {
+    /// Its word, as it stands in dead letters.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Transient => "transient",
             Self::Throttled(_) => "throttled",
             Self::Outage => "outage",
             Self::Denied => "denied",
             Self::Rejected => "rejected",
-        })
+        }
     }
 }
 

@@ -129,6 +129,11 @@ impl DedupeStore for Door {
         self.store.dead_letter(token, subjects).await
     }
 
+    async fn reopen(&self, subjects: &[Subject]) -> Result<(), StoreError> {
+        self.open()?;
+        self.store.reopen(subjects).await
+    }
+
     async fn forget(&self, subjects: &[Subject]) -> Result<(), StoreError> {
         self.store.forget(subjects).await
     }

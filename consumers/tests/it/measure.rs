@@ -42,6 +42,7 @@ fn records(count: u32) -> Vec<PolledRecord> {
             timestamp_ms: 0,
             key: None,
             value: Some(value),
+            headers: None,
         }
     };
     (0..count).map(make).collect()

@@ -201,6 +201,9 @@ impl DedupeStore for Away {
     async fn dead_letter(&self, _: Option<Token>, _: &[Subject]) -> Result<(), StoreError> {
         away()
     }
+    async fn reopen(&self, _: &[Subject]) -> Result<(), StoreError> {
+        away()
+    }
     async fn forget(&self, _: &[Subject]) -> Result<(), StoreError> {
         away()
     }

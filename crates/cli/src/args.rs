@@ -2,6 +2,7 @@
 
 mod bench;
 mod dedupe;
+mod dlq;
 mod doctor;
 pub mod examples;
 mod flags;
@@ -10,6 +11,10 @@ mod scenarios;
 mod send;
 
 pub use dedupe::{DedupeArgs, DedupeCommand, DedupeIdArgs, DedupePlanArgs, DedupeStatsArgs};
+pub use dlq::{
+    DlqArgs, DlqChange, DlqCommand, DlqDropArgs, DlqLsArgs, DlqReason, DlqRedriveArgs, DlqShowArgs,
+    DlqWhich,
+};
 pub use doctor::DoctorArgs;
 pub use receipt::ReceiptArgs;
 pub use scenarios::ScenariosArgs;
@@ -41,7 +46,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo, send, receipt, dedupe and scenarios; error for bench
+    /// RUST_LOG, else info; warn for demo, send, receipt, dlq, dedupe and scenarios; error for bench
     /// and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
@@ -85,6 +90,9 @@ pub enum Command {
     /// is expected.
     #[command(after_help = examples::SCENARIOS)]
     Scenarios(ScenariosArgs),
+    /// List what was set aside, and bring it back or drop it.
+    #[command(after_help = examples::DLQ)]
+    Dlq(DlqArgs),
     /// Look at what the dedupe stores hold, and plan their memory.
     #[command(after_help = examples::DEDUPE)]
     Dedupe(DedupeArgs),

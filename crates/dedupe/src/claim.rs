@@ -142,6 +142,32 @@ pub struct Token([u8; 8]);
 
 const NAMED: u8 = 0x80;
 
+// === impl LogPosition ===
+
+impl LogPosition {
+    /// Whether it lies behind `other`, or in another partition, where nothing tells which came
+    /// first.
+    #[must_use]
+    pub fn comes_after(self, other: Self) -> bool {
+        self.partition != other.partition || self.offset > other.offset
+    }
+}
+
+// === impl Found ===
+
+impl Found {
+    /// Whether it is a dead letter from an earlier place than `subject`, with the same content.
+    #[must_use]
+    pub fn is_reopened_by(&self, subject: &Subject) -> bool {
+        match self.state {
+            FoundState::DeadLettered { position } => {
+                self.fingerprint == subject.fingerprint && subject.position.comes_after(position)
+            }
+            FoundState::InProgress | FoundState::Done { .. } => false,
+        }
+    }
+}
+
 // === impl Lease ===
 
 impl Lease {

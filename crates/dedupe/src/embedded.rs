@@ -238,6 +238,13 @@ impl DedupeStore for EmbeddedStore {
         self.mark(MarkKind::DeadLettered(token), subjects).await
     }
 
+    /// Not in the log on disk: after a start the mark is back, and so is the record that reopened
+    /// it, unless its own mark stands behind.
+    async fn reopen(&self, subjects: &[Subject]) -> Result<(), StoreError> {
+        self.tables.reopen(self.clock.time(), subjects);
+        Ok(())
+    }
+
     async fn forget(&self, subjects: &[Subject]) -> Result<(), StoreError> {
         for subjects in subjects.chunks(MOST_AT_ONCE) {
             let room = self.log.room(subjects.len()).await;

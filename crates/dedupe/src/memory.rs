@@ -86,6 +86,11 @@ impl DedupeStore for MemoryStore {
         self.mark(MarkKind::DeadLettered(token), subjects)
     }
 
+    async fn reopen(&self, subjects: &[Subject]) -> Result<(), StoreError> {
+        self.tables.reopen(self.now(), subjects);
+        Ok(())
+    }
+
     async fn forget(&self, subjects: &[Subject]) -> Result<(), StoreError> {
         self.tables.forget(self.now(), subjects);
         Ok(())

@@ -44,6 +44,10 @@ use std::time::Duration;
 /// 12. `marks_are_kept_for_the_window`: D and X are remembered for at least the window from their
 ///     marking (a size limit may shorten it, and then [`Stats`] says so), and not for ever.
 /// 13. `forgotten_ids_are_unknown`: after `forget`, whatever they were.
+/// 14. `only_an_earlier_dead_letter_is_reopened`: `reopen` makes unknown what is dead-lettered with
+///     the same fingerprint from an earlier place ([`Found::is_reopened_by`]), so that a record
+///     that was redriven can be claimed. It touches nothing else: not its own dead letter, not a
+///     later one, not what somebody holds, nothing done.
 ///
 /// An `Err` leaves open what the call has done; repeat it, or go on as if the store knew nothing.
 /// Dropping a call's future is the same. Marks of a call that answered `Ok` hold from then on.
@@ -96,6 +100,13 @@ pub trait DedupeStore: Debug + Send + Sync {
         token: Option<Token>,
         subjects: &[Subject],
     ) -> Result<(), StoreError>;
+
+    /// Makes each subject unknown that lies in the dead-letter topic from an earlier place with the
+    /// same content. For a record that was redriven, before it is claimed; repeat it at will.
+    ///
+    /// # Errors
+    /// [`StoreError`], when the store cannot be told.
+    async fn reopen(&self, subjects: &[Subject]) -> Result<(), StoreError>;
 
     /// Makes each subject unknown, whatever is known of it. For operators, not for the walk.
     ///

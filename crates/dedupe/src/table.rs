@@ -229,6 +229,13 @@ impl Table {
         self.marks.remove(&subject.id);
     }
 
+    pub(crate) fn reopen(&mut self, now: u64, subject: &Subject) {
+        let found = self.found(now, subject);
+        if found.is_some_and(|found| found.is_reopened_by(subject)) {
+            self.marks.remove(&subject.id);
+        }
+    }
+
     pub(crate) fn add_to(&mut self, now: u64, sum: &mut Stats) {
         let mine = &self.counts;
         sum.entries += self.len() as u64;

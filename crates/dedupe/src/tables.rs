@@ -168,6 +168,10 @@ impl Tables {
         })
     }
 
+    pub(crate) fn reopen(&self, now: u64, subjects: &[Subject]) {
+        self.each(now, subjects, Table::reopen);
+    }
+
     pub(crate) fn forget(&self, now: u64, subjects: &[Subject]) {
         self.each(now, subjects, |table, _, subject| table.forget(subject));
     }

@@ -14,6 +14,7 @@ use faults::Chooser;
 use serving::Door;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -42,6 +43,8 @@ pub struct Seen {
     pub replies_lost: u32,
     /// Posts that were answered 422.
     pub unprocessable: u32,
+    /// Posts that were answered 400, as poison.
+    pub poisonous: u32,
     /// XXH3-128 of the payload of its first effect.
     pub payload: Option<u128>,
     /// The header `Content-Type` of its first effect.
@@ -69,6 +72,8 @@ pub struct Endpoint {
 struct Book {
     keyed: bool,
     chooser: Chooser,
+    /// Ids that end with a multiple of this are poison; 0: none are.
+    poison: AtomicU32,
     pages: Mutex<Pages>,
 }
 
@@ -112,6 +117,7 @@ impl Endpoint {
         let book = Arc::new(Book {
             keyed: behaviour.keyed,
             chooser: Chooser::new(behaviour.faults, behaviour.seed),
+            poison: AtomicU32::new(0),
             pages: Mutex::default(),
         });
         let (is_here, here) = watch::channel(true);
@@ -158,6 +164,14 @@ impl Endpoint {
         self.is_here.send_replace(true);
         self.listens.wait_for(|listens| *listens).await?;
         Ok(())
+    }
+
+    /// From now on every id that ends with a multiple of `every` is poison: its posts are answered
+    /// 400, and nothing is done. `None`: the cause is removed.
+    pub fn poison(&self, every: Option<u32>) {
+        self.book
+            .poison
+            .store(every.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// What it has seen, by `Idempotency-Key`.
@@ -229,6 +243,19 @@ impl Book {
             of_key.push(post.id.clone());
         }
         Done::Effect
+    }
+
+    /// Whether `post` is poison, of which note is taken.
+    fn is_poison(&self, post: &Post) -> bool {
+        let every = self.poison.load(Ordering::Relaxed);
+        let digits = post.id.rsplit('-').next().unwrap_or_default();
+        let number: Option<u32> = digits.parse().ok();
+        let is_one = every > 0 && number.is_some_and(|number| number % every == 0);
+        if is_one {
+            let mut pages = self.pages();
+            pages.seen.entry(post.id.clone()).or_default().poisonous += 1;
+        }
+        is_one
     }
 
     /// A post is answered 422 whatever it says.

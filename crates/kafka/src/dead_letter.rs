@@ -1,8 +1,16 @@
 //! What is set aside.
 //!
 //! In: a record as it was polled, and why it was set aside. Out: acknowledged by all in-sync copies
-//! of the dead-letter topic: only then its offset may be settled. Key and value
-//! stay untouched; everything else stands in headers, so that any Kafka tool can look at it.
+//! of the dead-letter topic: only then its offset may be settled. Key, value and headers
+//! stay untouched; everything else stands in headers of ours behind them, so that any Kafka tool
+//! can look at it. A record at the size limit fits with the longest of these.
+//!
+//! [`headers`] what they say, [`entry`] what lies in the topic, as one reads it, and [`again`] the
+//! way back into the log.
+
+pub mod again;
+pub mod entry;
+pub mod headers;
 
 use crate::consumer::outcome::Reason;
 use crate::consumer::partition::PolledRecord;
@@ -11,8 +19,10 @@ use crate::producer::batch::{Headers, ProduceBatch, ProduceEntry, append};
 use crate::producer::{Produced, Producer};
 use crate::settings::KafkaSettings;
 use bytes::Bytes;
+use cloudsync::identity::Fingerprint;
 use cloudsync::partition::partition_of;
-use std::sync::Arc;
+use headers::{cut, trace_id};
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 /// A record to be set aside.
@@ -30,8 +40,25 @@ pub struct DeadLetter {
     pub reason: Reason,
     /// The same in a sentence; longer than 8 KiB it is cut.
     pub detail: String,
-    /// When.
+    /// What was tried before.
+    pub cause: Cause,
+    /// The fingerprint of its content, if it can be decoded.
+    pub fingerprint: Option<Fingerprint>,
+    /// When, at last.
     pub failed_at: SystemTime,
+}
+
+/// What was tried before a record was set aside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cause {
+    /// How the last attempt was classed; `None` where nothing was tried.
+    pub class: Option<&'static str>,
+    /// The destination's own word for it; longer than 256 bytes it is cut.
+    pub code: Option<Box<str>>,
+    /// Attempts at the destination, also those that an outage failed.
+    pub attempts: u32,
+    /// When the first of them failed.
+    pub first_at: Option<SystemTime>,
 }
 
 /// Produces dead letters. Clones share the producer.
@@ -43,34 +70,10 @@ pub struct DeadLetterProducer {
     limit: usize,
 }
 
-/// What the headers of a dead letter say.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetterHeaders {
-    /// Where the record was read.
-    pub origin: Position,
-    /// The group that set it aside.
-    pub group: String,
-    /// The destination that did not get it.
-    pub destination: String,
-    /// Why, as [`Reason::as_str`] has it.
-    pub reason: String,
-    /// The same in a sentence.
-    pub message: String,
-    /// When, as RFC 3339 has it.
-    pub failed_at: String,
-}
-
-const TOPIC: &str = "cloudsync.dlq.topic";
-const PARTITION: &str = "cloudsync.dlq.partition";
-const OFFSET: &str = "cloudsync.dlq.offset";
-const GROUP: &str = "cloudsync.dlq.group";
-const DESTINATION: &str = "cloudsync.dlq.destination";
-const REASON: &str = "cloudsync.dlq.reason";
-const MESSAGE: &str = "cloudsync.dlq.message";
-const FAILED_AT: &str = "cloudsync.dlq.failed_at";
-
 /// Longest sentence that goes into a header, in bytes.
 const MAX_DETAIL: usize = 8 * 1024;
+/// Longest code.
+const MAX_CODE: usize = 256;
 
 // === impl DeadLetterProducer ===
 
@@ -119,107 +122,48 @@ impl DeadLetter {
     }
 
     fn into_headers(self) -> Headers {
-        let text = |text: String| Bytes::from(text.into_bytes());
-        let failed_at = jiff::Timestamp::try_from(self.failed_at).unwrap_or_default();
-        let detail = cut(self.detail, MAX_DETAIL);
-        vec![
-            (TOPIC, text(self.origin.topic.as_ref().to_owned())),
-            (PARTITION, text(self.origin.partition.to_string())),
-            (OFFSET, text(self.origin.offset.to_string())),
-            (GROUP, text(self.group)),
-            (DESTINATION, text(self.destination)),
-            (REASON, Bytes::from_static(self.reason.as_str().as_bytes())),
-            (MESSAGE, text(detail)),
-            (FAILED_AT, text(failed_at.to_string())),
-        ]
-    }
-}
-
-/// `text`, at most `limit` bytes of it.
-fn cut(mut text: String, limit: usize) -> String {
-    let end = (0..=limit.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
-    text.truncate(end.unwrap_or(0));
-    text
-}
-
-// === impl DeadLetterHeaders ===
-
-impl DeadLetterHeaders {
-    /// Reads the headers of a record of the dead-letter topic; `None` when one is missing or is
-    /// no such thing.
-    #[must_use]
-    pub fn parse(headers: &[(String, Bytes)]) -> Option<Self> {
-        let text = |name: &str| {
-            let (_, value) = headers.iter().find(|(found, _)| found == name)?;
-            std::str::from_utf8(value).ok().map(str::to_owned)
+        let text = |text: String| Some(Bytes::from(text.into_bytes()));
+        let time = |at| {
+            jiff::Timestamp::try_from(at)
+                .unwrap_or_default()
+                .to_string()
         };
-        Some(Self {
-            origin: Position {
-                topic: Arc::from(text(TOPIC)?),
-                partition: text(PARTITION)?.parse().ok()?,
-                offset: text(OFFSET)?.parse().ok()?,
-            },
-            group: text(GROUP)?,
-            destination: text(DESTINATION)?,
-            reason: text(REASON)?,
-            message: text(MESSAGE)?,
-            failed_at: text(FAILED_AT)?,
-        })
+        let original = self.original.headers.unwrap_or_default();
+        let trace = trace_id(&original);
+        let theirs = original.iter();
+        let mut all: Headers = theirs
+            .map(|(name, value)| (Cow::Owned(name.to_owned()), value.cloned()))
+            .collect();
+        let mut put = |name, value| all.push((Cow::Borrowed(name), value));
+        // The first of ours: what stands before it is the record's own.
+        put(headers::TOPIC, text(self.origin.topic.as_ref().to_owned()));
+        put(headers::PARTITION, text(self.origin.partition.to_string()));
+        put(headers::OFFSET, text(self.origin.offset.to_string()));
+        put(headers::GROUP, text(self.group));
+        put(headers::DESTINATION, text(self.destination));
+        let reason = Bytes::from_static(self.reason.as_str().as_bytes());
+        put(headers::REASON, Some(reason));
+        put(headers::MESSAGE, text(cut(self.detail, MAX_DETAIL)));
+        put(headers::FAILED_AT, text(time(self.failed_at)));
+        put(headers::ATTEMPTS, text(self.cause.attempts.to_string()));
+        let code = self.cause.code.map(|code| cut(code.into(), MAX_CODE));
+        for (name, value) in [
+            (headers::CLASS, self.cause.class.map(str::to_owned)),
+            (headers::CODE, code),
+            (headers::FIRST_AT, self.cause.first_at.map(time)),
+            (headers::TRACE_ID, trace),
+            (
+                headers::FINGERPRINT,
+                self.fingerprint.map(|it| it.to_string()),
+            ),
+        ] {
+            if let Some(value) = value {
+                put(name, text(value));
+            }
+        }
+        all
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn what_the_headers_say_is_what_was_set_aside(
-            key in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
-            value in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
-            offset in 0i64..i64::MAX, detail in "\\PC{0,40}", seconds in 0u64..4_000_000_000,
-        ) {
-            let original = PolledRecord {
-                offset,
-                timestamp_ms: 0,
-                key: key.map(Bytes::from),
-                value: value.map(Bytes::from),
-            };
-            let letter = DeadLetter {
-                original: original.clone(),
-                origin: Position { topic: "data-topic".into(), partition: 11, offset },
-                group: "aws-sync-group".to_owned(),
-                destination: "aws".to_owned(),
-                reason: Reason::IdConflict,
-                detail: detail.clone(),
-                failed_at: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds),
-            };
-            let mut bytes = b"the letter before".to_vec();
-            let entry = letter.entry(&mut bytes, 4);
-            prop_assert!((0..4).contains(&entry.partition));
-            let part = |place: Option<std::ops::Range<usize>>| place.map(|at| &bytes[at]);
-            prop_assert_eq!(part(entry.key), original.key.as_deref());
-            prop_assert_eq!(part(entry.value), original.value.as_deref());
-            let headers = letter.clone().into_headers();
-            let headers: Vec<_> =
-                headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-            let read = DeadLetterHeaders::parse(&headers).unwrap();
-            prop_assert_eq!(&read.origin, &letter.origin);
-            prop_assert_eq!(Reason::from_word(&read.reason), Some(letter.reason));
-            prop_assert_eq!(read.message, detail);
-            prop_assert_eq!((read.group, read.destination), (letter.group, letter.destination));
-            prop_assert!(read.failed_at.ends_with('Z'), "{}", read.failed_at);
-            prop_assert_eq!(DeadLetterHeaders::parse(&headers[1..]), None);
-        }
-
-        #[test]
-        fn a_long_sentence_is_cut_between_characters(text in "\\PC{0,30}", limit in 0usize..40) {
-            let short = cut(text.clone(), limit);
-            prop_assert!(short.len() <= limit && text.starts_with(&short));
-            prop_assert!(text.len() > limit || short == text);
-        }
-    }
-}
+mod tests;

@@ -5,7 +5,8 @@
 
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};
-use crate::librdkafka::{RecordQueue, Taken};
+use crate::librdkafka::RecordQueue;
+use crate::record::Taken;
 use crate::settings::KafkaSettings;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError as NativeError;

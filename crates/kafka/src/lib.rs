@@ -18,6 +18,7 @@ pub mod settings;
 
 mod client;
 mod librdkafka;
+mod record;
 mod trouble;
 
 // 2. into the log
@@ -42,7 +43,10 @@ pub use consumer::outcome::{Outcome, Reason, Receipt};
 pub use consumer::partition::{PartitionRecords, PolledRecord};
 pub use consumer::tracker::{CommitTracker, Epoch, TrackerError, Watermark};
 pub use consumer::{Consumer, GroupSettings};
-pub use dead_letter::{DeadLetter, DeadLetterHeaders, DeadLetterProducer};
+pub use dead_letter::again::{MAX_REDRIVES, Redrive, Redriver};
+pub use dead_letter::entry::{DeadLetterEntry, EntryId, Fold, Line, Settled};
+pub use dead_letter::headers::DeadLetterHeaders;
+pub use dead_letter::{Cause, DeadLetter, DeadLetterProducer};
 pub use error::KafkaError;
 pub use fetch::fetch_topic;
 pub use inspect::{Inspection, TopicInspection, inspect};
@@ -51,6 +55,7 @@ pub use position::Position;
 pub use producer::batch::{ProduceBatch, ProduceEntry};
 pub use producer::{ProduceError, ProduceRecord, Produced, Producer};
 pub use read::{Ends, read_topic, read_topic_since, read_topic_with_headers, topic_ends};
+pub use record::RecordHeaders;
 pub use settings::{KafkaSettings, SettingsError};
 pub use topics::{TopicReport, TopicState, ensure_topics};
 pub use trouble::trouble;

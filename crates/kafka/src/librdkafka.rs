@@ -3,19 +3,22 @@
 //! This is the only file of the workspace with unsafe code. What makes each call sound stands
 //! beside it; nothing of librdkafka's memory leaves this file.
 
+use crate::record::{Incoming, Outgoing, RecordHeaders, Taken, message_of};
 use parking_lot::RwLock;
 use rdkafka::bindings::{
-    RD_KAFKA_MSG_F_COPY, rd_kafka_consume_batch_queue, rd_kafka_message_destroy,
-    rd_kafka_message_t, rd_kafka_message_timestamp, rd_kafka_produce_batch, rd_kafka_queue_destroy,
+    RD_KAFKA_MSG_F_COPY, rd_kafka_consume_batch_queue, rd_kafka_header_get_all,
+    rd_kafka_message_destroy, rd_kafka_message_headers, rd_kafka_message_t,
+    rd_kafka_message_timestamp, rd_kafka_produce_batch, rd_kafka_queue_destroy,
     rd_kafka_queue_forward, rd_kafka_queue_get_consumer, rd_kafka_queue_get_partition,
     rd_kafka_queue_length, rd_kafka_queue_new, rd_kafka_queue_t, rd_kafka_queue_yield,
     rd_kafka_topic_destroy, rd_kafka_topic_new, rd_kafka_topic_t,
 };
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaRespErr;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
@@ -31,16 +34,6 @@ pub(crate) struct BatchProducer<C: ProducerContext<DeliveryOpaque = usize> + 'st
     producer: ThreadedProducer<C>,
 }
 
-/// A record to be queued.
-#[derive(Clone, Copy)]
-pub(crate) struct Outgoing<'a> {
-    pub(crate) partition: i32,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
-    /// What its delivery report carries.
-    pub(crate) number: usize,
-}
-
 /// The records of a consumer's partitions, apart from everything else that it has to say.
 ///
 /// Only partitions that are [attached](Self::attach) flow here. What concerns the group comes by
@@ -53,25 +46,6 @@ pub(crate) struct RecordQueue<C: ConsumerContext + 'static> {
     others: Queue,
     consumer: Arc<BaseConsumer<C>>,
     call: Vec<Owned>,
-}
-
-/// What came out of a [`RecordQueue`]. It lies in librdkafka's memory.
-pub(crate) enum Taken<'a> {
-    /// A record.
-    Record(Incoming<'a>),
-    /// A partition has something to complain of. librdkafka takes the record that comes next for
-    /// taken now: its place has to be sought again, or a pause passes over it.
-    Error(i32, RDKafkaErrorCode),
-}
-
-/// A record as it was fetched.
-pub(crate) struct Incoming<'a> {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    /// Milliseconds since 1970; `None` when it has no time.
-    pub(crate) timestamp_ms: Option<i64>,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: Option<&'a [u8]>,
 }
 
 /// A message that librdkafka has left to us.
@@ -210,27 +184,6 @@ impl Drop for Topic {
         unsafe {
             rd_kafka_topic_destroy(self.0.as_ptr());
         }
-    }
-}
-
-fn message_of(record: &Outgoing<'_>) -> rd_kafka_message_t {
-    let bytes = |bytes: Option<&[u8]>| match bytes {
-        // No entry is written through: the C type has no other form.
-        Some(bytes) => (bytes.as_ptr().cast_mut().cast(), bytes.len()),
-        None => (ptr::null_mut(), 0),
-    };
-    let (payload, len) = bytes(record.value);
-    let (key, key_len) = bytes(record.key);
-    rd_kafka_message_t {
-        err: RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR,
-        rkt: ptr::null_mut(),
-        partition: record.partition,
-        payload,
-        len,
-        key,
-        key_len,
-        offset: 0,
-        _private: ptr::without_provenance_mut(record.number),
     }
 }
 
@@ -374,6 +327,15 @@ impl Drop for Queue {
     }
 }
 
+/// What `message`, which was polled by itself, says.
+pub(crate) fn polled<'a>(message: &'a BorrowedMessage<'_>) -> Taken<'a> {
+    // SAFETY: it is destroyed when `message` is dropped, which the answer borrows.
+    #[expect(unsafe_code, reason = "see above")]
+    unsafe {
+        taken(&*message.ptr())
+    }
+}
+
 /// What `message` says.
 ///
 /// # Safety
@@ -383,11 +345,8 @@ unsafe fn taken(message: &rd_kafka_message_t) -> Taken<'_> {
     if message.err != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
         return Taken::Error(message.partition, message.err.into());
     }
-    let bytes = |start: *mut std::ffi::c_void, length: usize| {
-        // SAFETY: a pointer that is not null leads to so many bytes.
-        (!start.is_null())
-            .then(|| unsafe { slice::from_raw_parts(start.cast::<u8>().cast_const(), length) })
-    };
+    // SAFETY: these lie in the message, and live as long.
+    let bytes = |start: *mut std::ffi::c_void, length| unsafe { slice_of(start, length) };
     // SAFETY: as above; the kind of the time is of no interest, and may be left out.
     let timestamp = unsafe { rd_kafka_message_timestamp(message, ptr::null_mut()) };
     Taken::Record(Incoming {
@@ -396,5 +355,42 @@ unsafe fn taken(message: &rd_kafka_message_t) -> Taken<'_> {
         timestamp_ms: Some(timestamp).filter(|timestamp| *timestamp >= 0),
         key: bytes(message.key, message.key_len),
         value: bytes(message.payload, message.len),
+        // SAFETY: as above.
+        headers: unsafe { headers_of(message) },
     })
+}
+
+/// Copies of the headers of `message`. Where it has none, librdkafka says so at once.
+///
+/// # Safety
+/// As for [`taken`].
+#[expect(unsafe_code, reason = "see above")]
+unsafe fn headers_of(message: &rd_kafka_message_t) -> Option<Box<RecordHeaders>> {
+    let none = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR;
+    let mut all = ptr::null_mut();
+    // SAFETY: what is written belongs to the message, and lives as long.
+    if unsafe { rd_kafka_message_headers(message, &raw mut all) } != none {
+        return None;
+    }
+    let mut headers = RecordHeaders::default();
+    let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+    for index in 0.. {
+        let (n, v, l) = (&raw mut name, &raw mut value, &raw mut length);
+        // SAFETY: `all` was given just now; an index behind the last is answered with an error.
+        if unsafe { rd_kafka_header_get_all(all, index, n, v, l) } != none {
+            break;
+        }
+        // SAFETY: a name ends with a zero, a value that is not null has so many bytes.
+        let (name, value) = unsafe { (CStr::from_ptr(name), slice_of(value, length)) };
+        headers.push(&name.to_string_lossy(), value);
+    }
+    (!headers.is_empty()).then(|| Box::new(headers))
+}
+
+/// # Safety
+/// `start` is null, or leads to `length` bytes that live as long as the answer is used.
+#[expect(unsafe_code, reason = "see above")]
+unsafe fn slice_of<'a>(start: *const std::ffi::c_void, length: usize) -> Option<&'a [u8]> {
+    // SAFETY: as the caller promises.
+    (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start.cast::<u8>(), length) })
 }

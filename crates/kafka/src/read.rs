@@ -4,12 +4,14 @@
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};
 use crate::consumer::partition::PolledRecord;
+use crate::librdkafka::polled;
+use crate::record::{RecordHeaders, Taken};
 use crate::settings::KafkaSettings;
 use crate::trouble::explained;
 use bytes::Bytes;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as NativeError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -71,7 +73,9 @@ pub async fn read_topic_since(
 ) -> Result<u64, KafkaError> {
     let (settings, topic, since) = (settings.clone(), topic.to_owned(), since.clone());
     let each = move |message: &BorrowedMessage<'_>| {
-        visit(message.partition(), copy(message), headers(message));
+        let record = copy(message);
+        let headers = named(record.headers.as_deref());
+        visit(message.partition(), record, headers);
     };
     blocking("reader", move || read(&settings, &topic, &since, each)).await
 }
@@ -175,23 +179,24 @@ fn open(
 }
 
 fn copy(message: &BorrowedMessage<'_>) -> PolledRecord {
+    let headers = match polled(message) {
+        Taken::Record(record) => record.headers,
+        // What was polled by itself is an error before it is a message.
+        Taken::Error(..) => None,
+    };
     PolledRecord {
         offset: message.offset(),
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
         key: message.key().map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice),
+        headers,
     }
 }
 
-fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
-    let Some(headers) = message.headers() else {
-        return Vec::new();
-    };
-    let own = |header: rdkafka::message::Header<'_, &[u8]>| {
-        (
-            header.key.to_owned(),
-            Bytes::copy_from_slice(header.value.unwrap_or_default()),
-        )
-    };
-    headers.iter().map(own).collect()
+fn named(headers: Option<&RecordHeaders>) -> Vec<(String, Bytes)> {
+    let all = headers.into_iter().flat_map(RecordHeaders::iter);
+    let own = |(name, value): (&str, Option<&Bytes>)| (name.to_owned(), value.cloned());
+    all.map(own)
+        .map(|(name, value)| (name, value.unwrap_or_default()))
+        .collect()
 }

@@ -226,6 +226,11 @@ impl KafkaSettings {
         self.max_record_bytes + DLQ_OVERHEAD
     }
 
+    /// Largest record that goes into the topic again, with headers that it had not before.
+    pub(crate) fn max_redriven_bytes(&self) -> usize {
+        self.max_record_bytes + BATCH_OVERHEAD / 2
+    }
+
     /// `max.message.bytes` of the topic. Default 1,048,588, Kafka's own.
     pub(crate) fn topic_message_bytes(&self) -> usize {
         self.max_record_bytes + BATCH_OVERHEAD

@@ -19,15 +19,18 @@ pub enum Moment {
     BetweenMarkAndCommit,
     /// Consumer: a partition is being given up.
     DuringRebalance,
+    /// `dlq redrive`: the records are back in the log, their entries have no markers yet.
+    BetweenRedriveAndMarker,
 }
 
 impl Moment {
     /// Every moment.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::BeforeProduceAck,
         Self::BetweenWriteAndMark,
         Self::BetweenMarkAndCommit,
         Self::DuringRebalance,
+        Self::BetweenRedriveAndMarker,
     ];
 
     /// Its name in [`VARIABLE`].
@@ -38,6 +41,7 @@ impl Moment {
             Self::BetweenWriteAndMark => "between-write-and-mark",
             Self::BetweenMarkAndCommit => "between-mark-and-commit",
             Self::DuringRebalance => "during-rebalance",
+            Self::BetweenRedriveAndMarker => "between-redrive-and-marker",
         }
     }
 }

@@ -111,6 +111,7 @@ fn log_of(letters: &str) -> Vec<Polled> {
             timestamp_ms: 0,
             key: None,
             value: Some(value.into()),
+            headers: None,
         };
         Polled::parse(record, "aws", 12)
     };

@@ -78,8 +78,16 @@ impl Worker {
         let walk = Arc::clone(&self.walk);
         self.claiming = Some(Box::pin(async move {
             let subjects: Vec<Subject> = heads.iter().map(|head| head.subject).collect();
+            let redriven = heads.iter().filter(|head| head.job.polled.redriven);
+            let redriven: Vec<Subject> = redriven.map(|head| head.subject).collect();
+            // Their dead letters of before would settle them. What the store is told here twice,
+            // or by a process that has ended since, does no harm: only a claim lets anybody write.
+            let reopened = walk.shared.claims.reopen(&redriven).await;
             let before_sending = Instant::now();
-            let answers = walk.shared.claims.claim(&subjects).await;
+            let answers = match reopened {
+                Ok(()) => walk.shared.claims.claim(&subjects).await,
+                Err(Away) => Err(Away),
+            };
             Claimed {
                 heads,
                 before_sending,

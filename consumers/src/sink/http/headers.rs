@@ -101,6 +101,7 @@ mod tests {
             timestamp_ms: 0,
             key: None,
             value: Some(Bytes::from(record.encode_to_vec())),
+            headers: None,
         };
         let polled = Polled::parse(polled, "aws", 12);
         let view = polled.view().unwrap();

@@ -64,6 +64,7 @@ async fn post(sink: &HttpSink, limit: Duration) -> Result<Applied, SinkError> {
         timestamp_ms: 0,
         key: None,
         value: Some(record.encode_to_vec().into()),
+        headers: None,
     };
     let polled = Polled::parse(record, "aws", 12);
     let view = polled.view().unwrap();

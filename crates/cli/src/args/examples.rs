@@ -133,6 +133,42 @@ Examples:
   cloudsync config schema > cloudsync.schema.json
   cloudsync config schema --toml > cloudsync.toml";
 
+/// Of `cloudsync dlq`.
+pub const DLQ: &str = "\
+Examples:
+  cloudsync dlq ls --histogram
+  cloudsync dlq redrive --destination aws --reason rejected --dry-run
+  cloudsync dlq redrive --destination aws --rate 500 --audit redrives.ndjson
+
+Exit codes: 0 done; 1 something failed, or is not there; 2 wrong usage; 130 interrupted.";
+
+/// Of `cloudsync dlq ls`.
+pub const DLQ_LS: &str = "\
+Examples:
+  cloudsync dlq ls
+  cloudsync dlq ls --histogram --output json
+  cloudsync dlq ls --destination aws --code 400 --newer-than 2h
+  cloudsync dlq ls --id order-4711 --all";
+
+/// Of `cloudsync dlq show`.
+pub const DLQ_SHOW: &str = "\
+Examples:
+  cloudsync dlq show 1f0c7a52
+  cloudsync dlq show --id order-4711 --output json";
+
+/// Of `cloudsync dlq redrive`.
+pub const DLQ_REDRIVE: &str = "\
+Examples:
+  cloudsync dlq redrive --dry-run
+  cloudsync dlq redrive --destination aws --code 400 --rate 500
+  cloudsync dlq redrive 1f0c7a52 --force --audit redrives.ndjson";
+
+/// Of `cloudsync dlq drop`.
+pub const DLQ_DROP: &str = "\
+Examples:
+  cloudsync dlq drop 1f0c7a52
+  cloudsync dlq drop --reason undecodable --older-than 24h --audit drops.ndjson";
+
 /// Of `cloudsync dedupe`.
 pub const DEDUPE: &str = "\
 Examples:

@@ -1,6 +1,8 @@
 //! Flags that are settings: each names the one that it overrides.
 
-use super::{ConsumerArgs, DoctorArgs, EnsureArgs, GatewayArgs, LagArgs, ScenariosArgs, UpArgs};
+use super::{
+    ConsumerArgs, DlqWhich, DoctorArgs, EnsureArgs, GatewayArgs, LagArgs, ScenariosArgs, UpArgs,
+};
 use cloudsync_runtime::settings::FlagValue;
 
 /// Collects flags that override settings.
@@ -68,6 +70,16 @@ impl DoctorArgs {
             .with("--listen", "gateway.listen", self.listen.as_ref())
             .with("--admin-listen", "admin.listen", self.admin_listen.as_ref())
             .with("--log-listen", "log.listen", self.log_listen.as_ref())
+            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
+            .0
+    }
+}
+
+impl DlqWhich {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        Flags::default()
             .with("--brokers", "kafka.brokers", self.brokers.as_ref())
             .0
     }

@@ -20,6 +20,8 @@ pub mod scenarios;
 
 pub mod dedupe;
 
+pub mod dlq;
+
 pub mod bench;
 
 pub mod config;
@@ -66,6 +68,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         | Command::Send(_)
         | Command::Receipt(_)
         | Command::Scenarios(_)
+        | Command::Dlq(_)
         | Command::Dedupe(_) => "warn",
         _ => "info",
     };
@@ -84,6 +87,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Topics(args) => topics::run(&args, &common).await,
         Command::Lag(args) => lag::run(&args, &common).await,
         Command::Scenarios(args) => scenarios::run(&args, &common).await,
+        Command::Dlq(args) => dlq::run(&args, &common).await,
         Command::Dedupe(args) => dedupe::run(&args, &common).await,
         Command::Bench(args) => bench::run(&args, &common, log).await,
         Command::BenchRole(_) => crate::bench::role::run().await,

@@ -73,14 +73,25 @@ impl Book {
         self.torn
     }
 
-    /// Takes the next record of the data topic.
-    pub fn record(&mut self, expected: &Expected, at: LogPosition, value: Option<&[u8]>) {
+    /// Takes the next record of the data topic. `for_one`: the destination that it was redriven
+    /// for, which leaves out the others.
+    pub fn record(
+        &mut self,
+        expected: &Expected,
+        at: LogPosition,
+        value: Option<&[u8]>,
+        for_one: Option<&str>,
+    ) {
+        let concerned = match for_one {
+            None => u64::MAX,
+            Some(name) => self.index_of(name).map_or(0, bit),
+        };
         let view = value.and_then(|value| RecordView::parse(value).ok());
         let place = match view {
             None => Place {
                 offset: at.offset,
                 known: UNDECODABLE,
-                addressed: u64::MAX,
+                addressed: concerned,
             },
             Some(view) => {
                 let sent = Sent {
@@ -91,7 +102,7 @@ impl Book {
                 if known.is_none() {
                     self.stranger(expected, at, &sent, view.request_id);
                 }
-                let addressed = self.addressed(&view);
+                let addressed = self.addressed(&view) & concerned;
                 Place {
                     offset: at.offset,
                     known: known.unwrap_or(STRANGER),

@@ -12,7 +12,7 @@ use cloudsync::identity::Id16;
 use cloudsync::partition::partition_of;
 use cloudsync::wire::RecordView;
 use cloudsync_consumers::{DeliveredLine, DestinationSettings, read_back, read_back_since};
-use cloudsync_kafka::{DeadLetterHeaders, Ends, KafkaSettings, read_topic_since};
+use cloudsync_kafka::{DeadLetterHeaders, Ends, KafkaSettings, Redrive, read_topic_since};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -156,7 +156,9 @@ async fn read_log(sources: &Sources<'_>, expected: &Arc<Expected>) -> Result<Boo
         };
         let value = record.value.as_deref();
         if only.as_ref().is_none_or(|only| only.has(value)) {
-            visited.lock().record(&known, at, value);
+            let redrive = record.headers.as_deref().and_then(Redrive::of);
+            let for_one = redrive.as_ref().map(|redrive| &*redrive.destination);
+            visited.lock().record(&known, at, value, for_one);
         }
     })
     .await

@@ -50,6 +50,10 @@ impl DedupeStore for Nothing {
         Ok(())
     }
 
+    async fn reopen(&self, _: &[Subject]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn forget(&self, _: &[Subject]) -> Result<(), StoreError> {
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::link::Request;
 use super::plan::{Part, plan};
 use super::raw::Step;
 use super::repeats::claim_all;
-use crate::claim::{Claim, Found, Lookup, Subject, Token};
+use crate::claim::{Claim, Found, FoundState, Lookup, Subject, Token};
 use crate::settings::DedupeSettings;
 use crate::store::{DedupeStore, Health, Stats, StoreError};
 use async_trait::async_trait;
@@ -294,6 +294,24 @@ impl DedupeStore for Buckets {
         let marked = self.hold(Hold::DeadLetter(token), subjects).await?;
         self.counts
             .marked(marked.iter().filter(|marked| **marked).count());
+        Ok(())
+    }
+
+    async fn reopen(&self, subjects: &[Subject]) -> Result<(), StoreError> {
+        // Only the script knows what stands there when it takes it away; which of the marks are
+        // earlier is read here, where their form is known, and cannot change but to a later one.
+        let found = self.look(subjects).await?;
+        let dead = |(found, subject): (Option<Found>, &Subject)| match found?.state {
+            FoundState::DeadLettered { position } if found?.is_reopened_by(subject) => {
+                Some(Subject {
+                    position,
+                    ..*subject
+                })
+            }
+            _ => None,
+        };
+        let marks: Vec<Subject> = found.into_iter().zip(subjects).filter_map(dead).collect();
+        self.hold(Hold::Reopen, &marks).await?;
         Ok(())
     }
 

@@ -240,6 +240,16 @@ impl DedupeStore for Keys {
         Ok(())
     }
 
+    async fn reopen(&self, subjects: &[Subject]) -> Result<(), StoreError> {
+        let places: Vec<usize> = (0..subjects.len()).collect();
+        let decide = |subject: &Subject, known: Option<&Known>| match known {
+            Some(known) if known.is_reopened_by(subject) => Change::Delete,
+            _ => Change::Leave,
+        };
+        transact(&self.held, subjects, &places, decide).await?;
+        Ok(())
+    }
+
     async fn forget(&self, subjects: &[Subject]) -> Result<(), StoreError> {
         let places: Vec<usize> = (0..subjects.len()).collect();
         let commands = |part: &Part| {

@@ -125,6 +125,16 @@ impl Known {
         }
     }
 
+    /// Whether `subject`, which was redriven, makes it unknown.
+    pub(super) fn is_reopened_by(&self, subject: &Subject) -> bool {
+        match self.state {
+            State::Dead { position } => {
+                self.fingerprint == subject.fingerprint && subject.position.comes_after(position)
+            }
+            State::Held { .. } | State::Done { .. } => false,
+        }
+    }
+
     /// What stands there at `now`; `None` where a lease has ended.
     pub(super) fn found(&self, now: u64) -> Option<Found> {
         let state = match self.state {

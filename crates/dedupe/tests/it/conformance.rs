@@ -57,6 +57,7 @@ macro_rules! conformance {
             another_fingerprint_is_a_conflict,
             marks_are_kept_for_the_window,
             forgotten_ids_are_unknown,
+            only_an_earlier_dead_letter_is_reopened,
         );
     };
     (@laws $world:expr, #[$test:meta], $($law:ident,)+) => {
@@ -495,6 +496,57 @@ pub(crate) async fn marks_are_kept_for_the_window(world: &dyn World) {
         claim(&store, Token::random(), marked).await,
         Claim::Granted(_)
     ));
+}
+
+pub(crate) async fn only_an_earlier_dead_letter_is_reopened(world: &dyn World) {
+    let (store, me) = (world.open(), Token::random());
+    let later = |subject: Subject, by: i64| Subject {
+        position: LogPosition {
+            offset: subject.position.offset + by,
+            ..subject.position
+        },
+        ..subject
+    };
+    let [buried, own, behind, other, marked, held] = [10, 11, 12, 13, 14, 15].map(subject);
+    store
+        .dead_letter(None, &[buried, own, behind, other])
+        .await
+        .unwrap();
+    store.complete(&[marked]).await.unwrap();
+    let _granted = claim(&store, me, held).await;
+    let all = [
+        later(buried, 5),
+        own,
+        later(behind, -1),
+        later(other_content(other), 5),
+        later(marked, 5),
+        later(held, 5),
+        subject(16),
+    ];
+    for _ in 0..2 {
+        store.reopen(&all).await.unwrap();
+        assert_eq!(look(&store, buried).await, Lookup::Unknown);
+        for stands in [own, behind, other] {
+            assert_eq!(look(&store, stands).await, dead(stands));
+        }
+        assert_eq!(look(&store, marked).await, done(marked));
+        assert!(renew(&store, me, held).await);
+    }
+    let again = later(buried, 5);
+    assert!(matches!(claim(&store, me, again).await, Claim::Granted(_)));
+    // It fails once more, and its own mark is not taken for the one of before.
+    store.dead_letter(Some(me), &[again]).await.unwrap();
+    store.reopen(&[again]).await.unwrap();
+    assert_eq!(look(&store, buried).await, dead(again));
+    let elsewhere = Subject {
+        position: LogPosition {
+            partition: 15,
+            offset: 0,
+        },
+        ..buried
+    };
+    store.reopen(&[elsewhere]).await.unwrap();
+    assert_eq!(look(&store, buried).await, Lookup::Unknown);
 }
 
 pub(crate) async fn forgotten_ids_are_unknown(world: &dyn World) {

@@ -113,6 +113,7 @@ async fn answer(request: Request<Incoming>, book: Arc<Book>) -> Result<Answer, E
     let post = Post::new(&head.headers, &body);
     let retry_after = |text: &str| [(RETRY_AFTER, text.to_owned())];
     let (status, headers) = match book.posted(&post) {
+        _ if book.is_poison(&post) => (StatusCode::BAD_REQUEST, None),
         None => return Ok(take(&book, &post)),
         Some(Fault::Slow) => {
             sleep(LATE).await;

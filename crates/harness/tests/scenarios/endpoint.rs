@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_128;
 const KEYS: u32 = 60;
 
 /// `cloudsync up` that posts what is for `aws` to `endpoint`.
-async fn posting(data: &Path, endpoint: &Endpoint, more: &[(&str, &str)]) -> Up {
+pub(crate) async fn posting(data: &Path, endpoint: &Endpoint, more: &[(&str, &str)]) -> Up {
     let mut up = Up::new(data).unwrap();
     let of = |key: &str| format!("CLOUDSYNC_DESTINATIONS__AWS__{key}");
     up.program.set(&of("URL"), &endpoint.url());
@@ -31,7 +31,7 @@ async fn posting(data: &Path, endpoint: &Endpoint, more: &[(&str, &str)]) -> Up 
     up
 }
 
-fn kafka(up: &Up) -> KafkaSettings {
+pub(crate) fn kafka(up: &Up) -> KafkaSettings {
     KafkaSettings {
         brokers: up.log.to_string(),
         ..KafkaSettings::default()
@@ -39,7 +39,7 @@ fn kafka(up: &Up) -> KafkaSettings {
 }
 
 /// Waits until everything in the log has come to its end at `aws`.
-async fn settled(up: &Up, endpoint: &Endpoint) {
+pub(crate) async fn settled(up: &Up, endpoint: &Endpoint) {
     let deadline = Instant::now() + CATCH_UP;
     loop {
         let lags = lag(&kafka(up), "aws-sync-group").await.unwrap();

@@ -13,6 +13,7 @@ mod file_length;
 mod checker;
 
 mod consumers;
+mod dead_letters;
 mod destinations;
 mod distributed;
 mod endpoint;

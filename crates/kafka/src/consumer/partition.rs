@@ -5,6 +5,7 @@
 //! thread then pauses the partition. Closing drops what nobody took.
 
 use crate::producer::batch::append;
+use crate::record::{Incoming, RecordHeaders};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ pub struct PolledRecord {
     pub key: Option<Bytes>,
     /// Its value; a tombstone has none.
     pub value: Option<Bytes>,
+    /// Its headers; hardly a record has any, so they cost a pointer.
+    pub headers: Option<Box<RecordHeaders>>,
 }
 
 /// Records of one assignment of one partition.
@@ -73,6 +76,7 @@ struct Copied {
     timestamp_ms: i64,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
+    headers: Option<Box<RecordHeaders>>,
 }
 
 /// Accounted for a record besides its bytes.
@@ -222,23 +226,19 @@ impl BatchBuilder {
     }
 
     /// Copies one record.
-    pub(crate) fn push(
-        &mut self,
-        offset: i64,
-        timestamp_ms: i64,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-    ) {
+    pub(crate) fn push(&mut self, record: Incoming<'_>) {
         let mut copy = |bytes: &[u8]| append(&mut self.buffer, bytes);
-        let (key, value) = (key.map(&mut copy), value.map(&mut copy));
+        let (key, value) = (record.key.map(&mut copy), record.value.map(&mut copy));
         let length =
             |range: &Option<Range<usize>>| range.as_ref().map_or(0, ExactSizeIterator::len);
-        self.bytes += length(&key) + length(&value) + RECORD_OVERHEAD;
+        let headers = record.headers.as_ref().map_or(0, |headers| headers.size());
+        self.bytes += length(&key) + length(&value) + headers + RECORD_OVERHEAD;
         self.records.push(Copied {
-            offset,
-            timestamp_ms,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms.unwrap_or(0),
             key,
             value,
+            headers: record.headers,
         });
     }
 
@@ -260,6 +260,7 @@ impl BatchBuilder {
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(|range| buffer.slice(range)),
             value: record.value.map(|range| buffer.slice(range)),
+            headers: record.headers,
         });
         (records.collect(), std::mem::take(&mut self.bytes))
     }
@@ -269,15 +270,25 @@ impl BatchBuilder {
 mod tests {
     use super::*;
 
+    fn incoming<'a>(offset: i64, key: Option<&'a [u8]>, value: Option<&'a [u8]>) -> Incoming<'a> {
+        Incoming {
+            partition: 0,
+            offset,
+            timestamp_ms: Some(5),
+            key,
+            value,
+            headers: None,
+        }
+    }
+
     fn filled(records: usize) -> (Vec<PolledRecord>, usize) {
         let mut builder = BatchBuilder::new();
         for offset in 0..records {
-            builder.push(
+            builder.push(incoming(
                 i64::try_from(offset).unwrap(),
-                5,
                 Some(b"key"),
                 Some(b"value"),
-            );
+            ));
         }
         builder.take()
     }
@@ -285,8 +296,13 @@ mod tests {
     #[test]
     fn a_batch_is_what_was_pushed_and_the_builder_starts_anew() {
         let mut builder = BatchBuilder::new();
-        builder.push(1, 2, None, Some(b""));
-        builder.push(3, 4, Some(b"k"), None);
+        let mut headers = RecordHeaders::default();
+        headers.push("name", None);
+        builder.push(incoming(1, None, Some(b"")));
+        builder.push(Incoming {
+            headers: Some(Box::new(headers.clone())),
+            ..incoming(3, Some(b"k"), None)
+        });
         let (batch, bytes) = builder.take();
         assert_eq!(
             (batch[0].key.as_deref(), batch[0].value.as_deref()),
@@ -296,8 +312,9 @@ mod tests {
             (batch[1].key.as_deref(), batch[1].value.as_deref()),
             (Some(&b"k"[..]), None)
         );
-        assert_eq!((batch[1].offset, batch[1].timestamp_ms), (3, 4));
-        assert_eq!(bytes, 1 + 2 * RECORD_OVERHEAD);
+        assert_eq!((batch[1].offset, batch[1].timestamp_ms), (3, 5));
+        assert_eq!(batch[1].headers.as_deref(), Some(&headers));
+        assert_eq!(bytes, 1 + 4 + 2 * RECORD_OVERHEAD);
         assert_eq!(builder.take(), (vec![], 0));
     }
 

@@ -18,12 +18,12 @@ use super::partition::{BatchBuilder, Drained, Queue};
 use super::rebalance::Rebalancing;
 use super::tracker::{Epoch, Watermark};
 use crate::KafkaError;
-use crate::librdkafka::{Incoming, RecordQueue, Taken};
+use crate::librdkafka::{RecordQueue, polled};
+use crate::record::{Incoming, Taken};
 use crate::settings::KafkaSettings;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError as NativeError;
-use rdkafka::message::Message;
 use rdkafka::topic_partition_list::Offset;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -214,13 +214,10 @@ impl PollLoop {
     fn poll_group(&mut self, timeout: Duration) {
         let consumer = Arc::clone(&self.consumer);
         match consumer.poll(timeout) {
-            Some(Ok(message)) => self.take(&Incoming {
-                partition: message.partition(),
-                offset: message.offset(),
-                timestamp_ms: message.timestamp().to_millis(),
-                key: message.key(),
-                value: message.payload(),
-            }),
+            Some(Ok(message)) => match polled(&message) {
+                Taken::Record(record) => self.take(record),
+                Taken::Error(_, code) => self.take_error(&NativeError::MessageConsumption(code)),
+            },
             Some(Err(error)) => self.take_error(&error),
             None => {}
         }
@@ -238,7 +235,7 @@ impl PollLoop {
             let mut lost: Vec<i32> = Vec::new();
             let count = records.take(timeout, |taken| match taken {
                 Taken::Record(record) if lost.contains(&record.partition) => {}
-                Taken::Record(record) => self.take(&record),
+                Taken::Record(record) => self.take(record),
                 Taken::Error(partition, code) => {
                     lost.push(partition);
                     self.take_error(&NativeError::MessageConsumption(code));
@@ -283,7 +280,7 @@ impl PollLoop {
         }
     }
 
-    fn take(&mut self, record: &Incoming<'_>) {
+    fn take(&mut self, record: Incoming<'_>) {
         // One that was fetched before its partition moved on.
         let partition = record.partition;
         let Some(part) = self.parts.get_mut(&partition).filter(|part| part.intake) else {
@@ -299,8 +296,7 @@ impl PollLoop {
             return;
         }
         part.next = offset.saturating_add(1);
-        let time = record.timestamp_ms.unwrap_or(0);
-        part.builder.push(offset, time, record.key, record.value);
+        part.builder.push(record);
         if part.builder.len() >= BATCH_RECORDS || part.builder.bytes() >= BATCH_BYTES {
             part.queue.push(part.builder.take());
         }

@@ -3,8 +3,9 @@
 //! In: keys and values. Out: a batch that is cheap to clone and costs no allocation a record.
 
 use super::ProduceRecord;
-use crate::librdkafka::Outgoing;
+use crate::record::Outgoing;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub struct ProduceEntry {
     pub value: Option<Range<usize>>,
 }
 
-/// Name and value of each header of a record.
-pub(crate) type Headers = Vec<(&'static str, Bytes)>;
+/// Name and value of each header of a record; a value may be null.
+pub(crate) type Headers = Vec<(Cow<'static, str>, Option<Bytes>)>;
 
 /// Puts `part` behind `bytes`; out: where it lies there.
 pub(crate) fn append(bytes: &mut Vec<u8>, part: &[u8]) -> Range<usize> {
@@ -107,14 +108,16 @@ impl ProduceBatch {
         }
     }
 
-    pub(crate) fn headers(&self, index: usize) -> &[(&'static str, Bytes)] {
+    pub(crate) fn headers(&self, index: usize) -> &[(Cow<'static, str>, Option<Bytes>)] {
         self.inner.headers.get(index).map_or(&[], Vec::as_slice)
     }
 
     /// Bytes of record `index` that count against the limits.
     pub(crate) fn size(&self, index: usize) -> usize {
         let headers = self.headers(index).iter();
-        let headers: usize = headers.map(|(name, value)| name.len() + value.len()).sum();
+        let headers: usize = headers
+            .map(|(name, value)| name.len() + value.as_ref().map_or(0, Bytes::len))
+            .sum();
         let of = |part: Option<&Range<usize>>| part.map_or(0, ExactSizeIterator::len);
         let entry = self.inner.entries.get(index);
         headers + entry.map_or(0, |entry| of(entry.key.as_ref()) + of(entry.value.as_ref()))

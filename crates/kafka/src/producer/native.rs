@@ -12,7 +12,8 @@ use super::flight::{Flight, Flights, Held, Ticket};
 use super::place::Places;
 use crate::KafkaError;
 use crate::client;
-use crate::librdkafka::{BatchProducer, Outgoing};
+use crate::librdkafka::BatchProducer;
+use crate::record::Outgoing;
 use crate::settings::KafkaSettings;
 use parking_lot::RwLock;
 use rdkafka::client::ClientContext;
@@ -23,6 +24,7 @@ use rdkafka::metadata::Metadata;
 use rdkafka::producer::{
     BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer,
 };
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -213,7 +215,7 @@ impl Live {
         &self,
         topic: &str,
         record: Outgoing<'_>,
-        named: &[(&'static str, bytes::Bytes)],
+        named: &[(Cow<'static, str>, Option<bytes::Bytes>)],
     ) {
         let number = record.number;
         let record = BaseRecord::<[u8], [u8], usize> {
@@ -358,12 +360,12 @@ fn classify(code: Option<RDKafkaErrorCode>, error: &NativeError) -> ProduceError
     }
 }
 
-fn headers(named: &[(&'static str, bytes::Bytes)]) -> OwnedHeaders {
+fn headers(named: &[(Cow<'static, str>, Option<bytes::Bytes>)]) -> OwnedHeaders {
     let empty = OwnedHeaders::new_with_capacity(named.len());
     named.iter().fold(empty, |all, (key, value)| {
         all.insert(Header {
             key,
-            value: Some(value.as_ref()),
+            value: value.as_deref(),
         })
     })
 }

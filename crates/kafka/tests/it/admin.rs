@@ -2,10 +2,11 @@
 
 use crate::support::{fill, log};
 use bytes::Bytes;
+use cloudsync::identity::Fingerprint;
 use cloudsync_kafka::{
-    DeadLetter, DeadLetterHeaders, DeadLetterProducer, KafkaSettings, PartitionLag, PolledRecord,
-    Position, Producer, Reason, TopicState, ensure_topics, lag, read_topic,
-    read_topic_with_headers, trouble,
+    Cause, DeadLetter, DeadLetterHeaders, DeadLetterProducer, Fold, KafkaSettings, Line,
+    PartitionLag, PolledRecord, Position, Producer, Reason, RecordHeaders, Redrive, Redriver,
+    Settled, TopicState, ensure_topics, lag, read_topic, read_topic_with_headers, trouble,
 };
 use std::net::TcpListener;
 use std::sync::mpsc;
@@ -84,20 +85,17 @@ async fn why_nobody_answers_is_told() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
-    let (_broker, settings) = log().await;
-    let producer = Producer::new(&settings).unwrap();
-    let dead_letters = DeadLetterProducer::new(producer, &settings);
-    let largest: Bytes = (0..settings.max_record_bytes)
-        .map(|at| ((at * at) >> 7) as u8)
-        .collect();
-    let values = [
-        Some(largest),
-        None,
-        Some(Bytes::from_static(b"not a record")),
-    ];
-    let letters: Vec<DeadLetter> = (0..)
+/// A record of `largest` bytes, a tombstone and something else, with the longest headers.
+fn letters(largest: usize) -> Vec<DeadLetter> {
+    let value: Bytes = (0..largest).map(|at| ((at * at) >> 7) as u8).collect();
+    let values = [Some(value), None, Some(Bytes::from_static(b"not a record"))];
+    let mut theirs = RecordHeaders::default();
+    theirs.push("theirs", None);
+    theirs.push(
+        "traceparent",
+        Some(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    );
+    (0..)
         .zip(values)
         .map(|(offset, value)| DeadLetter {
             original: PolledRecord {
@@ -105,6 +103,7 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
                 timestamp_ms: 0,
                 key: (offset == 1).then(|| Bytes::from_static(b"key")),
                 value,
+                headers: Some(Box::new(theirs.clone())),
             },
             origin: Position {
                 topic: "data-topic".into(),
@@ -115,9 +114,24 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
             destination: "aws".to_owned(),
             reason: Reason::Undecodable,
             detail: "x".repeat(100_000),
+            cause: Cause {
+                class: Some("throttled"),
+                code: Some("x".repeat(100_000).into()),
+                attempts: u32::MAX,
+                first_at: Some(SystemTime::now()),
+            },
+            fingerprint: Some(Fingerprint(u64::MAX)),
             failed_at: SystemTime::now(),
         })
-        .collect();
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
+    let (_broker, settings) = log().await;
+    let producer = Producer::new(&settings).unwrap();
+    let dead_letters = DeadLetterProducer::new(producer, &settings);
+    let letters = letters(settings.max_record_bytes);
     let results = dead_letters.produce(letters.clone()).await;
     assert!(results.iter().all(Result::is_ok), "{results:?}");
     let (found, read) = mpsc::channel();
@@ -142,4 +156,57 @@ async fn a_dead_letter_keeps_its_bytes_even_if_it_is_the_largest_record() {
         .await
         .unwrap();
     assert_eq!(nothing, 0);
+    come_back(&settings, &letters).await;
+}
+
+/// Each of `letters`, also the largest, goes back as it was, and is settled by a marker.
+async fn come_back(settings: &KafkaSettings, letters: &[DeadLetter]) {
+    let mut fold = Fold::default();
+    let mut entries = Vec::new();
+    for (partition, record) in everything(settings, &settings.dlq_topic).await {
+        let line = Line::read(partition, record);
+        fold.take(&line);
+        let Line::Entry(entry) = line else {
+            panic!("{line:?}")
+        };
+        entries.push(*entry);
+    }
+    entries.sort_by_key(|entry| entry.original.offset);
+    let redriver = Redriver::new(Producer::new(settings).unwrap(), settings);
+    let back = redriver.redrive(&entries).await;
+    assert!(back.iter().all(Result::is_ok), "{back:?}");
+    let settled = redriver.settle(&entries, Settled::Redriven).await;
+    assert!(settled.iter().all(Result::is_ok), "{settled:?}");
+    for (partition, record) in everything(settings, &settings.dlq_topic).await {
+        fold.take(&Line::read(partition, record));
+    }
+    assert!(
+        fold.ids()
+            .all(|id| fold.settled(id) == Some(Settled::Redriven))
+    );
+    assert_eq!((fold.ids().count(), fold.foreign()), (letters.len(), 0));
+    let again = everything(settings, &settings.topic).await;
+    assert_eq!(again.len(), letters.len());
+    for (partition, record) in again {
+        assert_eq!(partition, 11, "undecodable: where it was");
+        let headers = record.headers.unwrap();
+        let redrive = Redrive::of(&headers).unwrap();
+        assert_eq!((&*redrive.destination, redrive.count), ("aws", 1));
+        let origin = redrive.origin.unwrap();
+        let letter = letters.iter().find(|letter| letter.origin == origin);
+        let original = &letter.unwrap().original;
+        assert_eq!(
+            (&record.key, &record.value),
+            (&original.key, &original.value)
+        );
+        let theirs = original.headers.as_deref().unwrap();
+        assert!(headers.iter().take(theirs.len()).eq(theirs.iter()));
+    }
+}
+
+async fn everything(settings: &KafkaSettings, topic: &str) -> Vec<(i32, PolledRecord)> {
+    let (found, read) = mpsc::channel();
+    let visit = move |partition, record| found.send((partition, record)).unwrap();
+    read_topic(settings, topic, visit).await.unwrap();
+    read.iter().collect()
 }

@@ -9,6 +9,8 @@ struct World {
     entries: Vec<Entry>,
     log: Vec<(LogPosition, Vec<u8>)>,
     dead: Vec<LogPosition>,
+    /// What of the log was redriven, and for whom.
+    redriven: Vec<(LogPosition, &'static str)>,
     lines: Vec<(LogPosition, Sent, String)>,
 }
 
@@ -38,6 +40,7 @@ impl World {
             entries: Vec::new(),
             log: Vec::new(),
             dead: Vec::new(),
+            redriven: Vec::new(),
             lines: Vec::new(),
         };
         for n in 0..10 {
@@ -66,7 +69,10 @@ impl World {
         let expected = Expected::from_entries(entries);
         let mut book = Book::new(vec!["azure".to_owned(), "aws".to_owned()]);
         for (position, value) in &self.log {
-            book.record(&expected, *position, Some(value));
+            let mut redriven = self.redriven.iter();
+            let redriven = redriven.find(|(at, _)| at == position);
+            let for_one = redriven.map(|(_, name)| *name);
+            book.record(&expected, *position, Some(value), for_one);
         }
         for position in &self.dead {
             book.dead_letter("aws", *position);
@@ -97,6 +103,39 @@ fn a_sound_destination_has_no_fault_and_its_sum_holds() {
     let (ledger, faults, problem) = World::sound().count();
     assert_eq!((ledger.delivered, ledger.duplicates), (10, 1));
     assert_eq!((ledger.lost, ledger.doubled, ledger.altered), (0, 0, 0));
+    assert!(
+        faults.is_empty() && problem.is_none(),
+        "{faults:?} {problem:?}"
+    );
+}
+
+#[test]
+fn a_redriven_record_is_delivered_where_it_goes_and_not_addressed_elsewhere() {
+    let mut world = World::sound();
+    let (place, line, id) = world.lines.remove(4);
+    world.dead.push(place);
+    world
+        .log
+        .push((at(0, 11), record(&id, "payload 4", &[]).encode_to_vec()));
+    world.redriven.push((at(0, 11), "aws"));
+    world.lines.push((at(0, 11), line, id));
+    let (ledger, faults, problem) = world.count();
+    assert_eq!((ledger.delivered, ledger.dead_lettered), (10, 1));
+    assert_eq!((ledger.duplicates, ledger.not_addressed), (1, 0));
+    assert!(
+        faults.is_empty() && problem.is_none(),
+        "{faults:?} {problem:?}"
+    );
+    // For whom it is not, it is none of its records, and a line of it would be a fault.
+    world.redriven = vec![(at(0, 11), "azure")];
+    let (ledger, faults, _) = world.count();
+    assert_eq!(
+        (ledger.not_addressed, only(&faults).0),
+        (0, FaultKind::Altered)
+    );
+    world.lines.pop();
+    let (ledger, faults, problem) = world.count();
+    assert_eq!((ledger.delivered, ledger.not_addressed), (9, 1));
     assert!(
         faults.is_empty() && problem.is_none(),
         "{faults:?} {problem:?}"

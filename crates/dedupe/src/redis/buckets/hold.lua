@@ -1,11 +1,12 @@
--- Renews, releases or dead-letters a batch of ids of one shard, where the token allows it.
+-- Renews, releases or dead-letters a batch of ids of one shard, where the token allows it; or
+-- takes marks away that are still the very ones that the caller knows.
 --
 -- KEYS     as in claim.lua
 -- ARGV[1]  g, the caller's guess        ARGV[2]  window, ms
--- ARGV[3]  token, 8 bytes; empty: none  ARGV[4]  'renew', 'release' or 'dead'
+-- ARGV[3]  token, 8 bytes; empty: none  ARGV[4]  'renew', 'release', 'dead' or 'reopen'
 -- ARGV[5]  lease, ms                    ARGV[6]  ids, 16 bytes each
 -- ARGV[7]  fingerprints, 8 bytes each   ARGV[8…] for each group how many ids it has,
---                                                then for 'dead' the mark of each id
+--                                                then for 'dead' and 'reopen' the mark of each id
 --
 -- Out: for each id 1 where it was done and 0 where not, and Redis' time in ms. No digits: the
 -- guess was too far off.
@@ -34,7 +35,8 @@ for group = 0, groups - 1 do
     local mine = state == 80 and sub(v, 10, 17) == token
     local done = mine
     if what == 'dead' then done = state ~= 68 and (state ~= 80 or mine or token == '') end
-    if done and what == 'release' then gone[#gone + 1] = fields[i]
+    if what == 'reopen' then done = v == ARGV[7 + groups + p] end
+    if done and (what == 'release' or what == 'reopen') then gone[#gone + 1] = fields[i]
     elseif done then
       set[k + 1] = fields[i]
       -- In the hash of now, so that it is seen for as long as one written anew.

@@ -1,4 +1,5 @@
-//! What a holder may do: renew, release, dead-letter; one script call for each part.
+//! What a holder may do: renew, release, dead-letter; one script call for each part. And what a
+//! redrive does: it takes a dead letter's mark away.
 //!
 //! In: subjects and a token. Out: for each whether it was done. Promises: the script compares the
 //! token and changes at once.
@@ -18,6 +19,8 @@ pub(super) enum Hold {
     Renew(Token),
     Release(Token),
     DeadLetter(Option<Token>),
+    /// Away with the very dead letters that the subjects say.
+    Reopen,
 }
 
 // === impl Buckets: what a holder may ===
@@ -70,6 +73,7 @@ impl Buckets {
             Hold::Renew(token) => (Some(token), "renew"),
             Hold::Release(token) => (Some(token), "release"),
             Hold::DeadLetter(token) => (token, "dead"),
+            Hold::Reopen => (None, "reopen"),
         };
         let (ids, prints) = blobs(subjects, &asked.part.places);
         let keys = self.keys_around(asked, parts);
@@ -84,7 +88,7 @@ impl Buckets {
         for group in &asked.part.groups {
             call.arg(group.len);
         }
-        if matches!(what, Hold::DeadLetter(_)) {
+        if matches!(what, Hold::DeadLetter(_) | Hold::Reopen) {
             for subject in at(subjects, &asked.part.places) {
                 call.arg(Mark::of(DEAD, subject).bytes());
             }
