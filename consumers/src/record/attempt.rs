@@ -10,7 +10,7 @@ use super::Walk;
 use super::lease::Held;
 use crate::chain::closed::subject;
 use crate::counters::Counters;
-use crate::deliver::Backoff;
+use crate::deliver::{About, Admission, Backoff};
 use crate::health::Alarm;
 use crate::parse::{Named, Polled};
 use crate::sink::{Applied, ErrorClass, Outgoing, SinkError};
@@ -18,16 +18,16 @@ use crate::worker::Context;
 use cloudsync_dedupe::Subject;
 use cloudsync_kafka::{Reason, Receipt};
 use cloudsync_runtime::{Moment, kill_point};
-use futures::FutureExt;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// Attempts that may fail before a record is set aside; those that an outage fails do not count.
-const ATTEMPTS: u32 = 16;
 /// First bound of the waits between attempts.
 const BASE: Duration = Duration::from_millis(50);
 /// Last bound of them.
 const CAP: Duration = Duration::from_secs(10);
+
+/// Others that the destination takes between two failures of a record before these are its own.
+const OTHERS: u64 = 10;
 
 /// How soon an object that somebody has to repair is looked at again, at least.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -37,7 +37,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Job {
     pub(super) polled: Polled,
     pub(super) backoff: Backoff,
+    /// Failures of its own.
     failed: u32,
+    /// What the destination had taken when it failed last.
+    others: Option<u64>,
     /// Its place is taken by something that has to be looked at.
     alarm: Option<(String, Alarm)>,
 }
@@ -85,8 +88,39 @@ impl Job {
             polled,
             backoff: Backoff::new(BASE, CAP),
             failed: 0,
+            others: None,
             alarm: None,
         }
+    }
+
+    /// Whether it has failed before, so that another attempt is a retry.
+    pub(super) fn is_retry(&self) -> bool {
+        self.others.is_some()
+    }
+
+    /// What a failure says now that the destination has taken `taken`.
+    fn about(&self, taken: u64) -> About {
+        match self.others {
+            Some(others) if taken >= others + OTHERS => About::Itself,
+            Some(_) | None => About::Destination,
+        }
+    }
+
+    /// It failed with `class`, while the breaker was closed or not. Out: how many failures of its
+    /// own it has.
+    fn failed(&mut self, class: ErrorClass, about: About, closed: bool, taken: u64) -> u32 {
+        self.others = Some(taken);
+        let own = match class {
+            // What fails while the breaker is not closed is the destination's fault.
+            ErrorClass::Transient => closed || about == About::Itself,
+            // It asks for time, and says nothing of the record: with a limit on its rate it would
+            // otherwise turn a backlog into dead letters.
+            ErrorClass::Throttled(_) => false,
+            ErrorClass::Outage | ErrorClass::Denied => about == About::Itself,
+            ErrorClass::Rejected => false,
+        };
+        self.failed += u32::from(own);
+        self.failed
     }
 }
 
@@ -115,15 +149,15 @@ impl Walk {
             Err(Lapsed) => return self.give_back(subject, held, Attempted::Blocked).await,
         };
         // Asked, not waited for: nobody waits for a destination with a lease in hand.
-        let admitted = self
-            .context
-            .gate
-            .admission(&self.revoked)
-            .now_or_never()
-            .flatten();
-        if admitted.is_none() {
+        let gate = &self.context.gate;
+        let admitted = if self.revoked.is_cancelled() {
+            None
+        } else {
+            Some(gate.admit())
+        };
+        let Some(Admission::Go(ticket)) = admitted else {
             return self.give_back(subject, held, Attempted::Blocked).await;
-        }
+        };
         let wanted = self.shared.attempt_time;
         let limit = held.map_or(wanted, |held| held.attempt_time(wanted));
         let record = Outgoing {
@@ -132,10 +166,11 @@ impl Walk {
             named,
             partition: self.chain.partition,
         };
-        let mut write = || self.write_within(limit, &record);
-        match self.context.gate.once(&mut write).await {
+        let about = job.about(gate.taken());
+        let write = self.write_within(limit, &record);
+        match gate.once(ticket, about, write).await {
             Ok(wrote) => self.wrote(wrote, job, subject, held).await,
-            Err(error) => self.failed(job, subject, held, &error).await,
+            Err(error) => self.failed(job, subject, held, about, &error).await,
         }
     }
 
@@ -239,17 +274,21 @@ impl Walk {
         job: &mut Job,
         subject: Subject,
         held: Option<Held>,
+        about: About,
         error: &SinkError,
     ) -> Attempted {
-        Counters::add(&self.context.counters.retries, 1);
+        let Context { gate, counters, .. } = &*self.context;
+        Counters::add(&counters.retries, 1);
         let at_least = match error.class {
             ErrorClass::Throttled(after) => after,
             _ => Duration::ZERO,
         };
-        // What fails while the breaker is not closed is the destination's fault, not the record's.
-        job.failed += u32::from(counts(error.class) && self.context.gate.is_closed());
-        if job.failed >= ATTEMPTS {
-            let detail = format!("{ATTEMPTS} attempts failed; the last: {}", error.chain());
+        let attempts = self.shared.attempts;
+        if job.failed(error.class, about, gate.is_closed(), gate.taken()) >= attempts {
+            let detail = format!(
+                "{attempts} attempts failed while others were taken; the last: {}",
+                error.chain()
+            );
             return Attempted::Refused {
                 reason: Reason::Exhausted,
                 detail,
@@ -261,28 +300,54 @@ impl Walk {
     }
 }
 
-/// Whether a failed attempt may be the record's own fault, and brings it nearer to its end.
-fn counts(class: ErrorClass) -> bool {
-    match class {
-        ErrorClass::Transient => true,
-        // It asks for time, and says nothing of the record: with a limit on its rate it would
-        // otherwise turn a backlog into dead letters.
-        ErrorClass::Throttled(_) => false,
-        ErrorClass::Outage | ErrorClass::Denied | ErrorClass::Rejected => false,
-    }
-}
-
 /// The lease is not ours any more, or too short for an attempt.
 struct Lapsed;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cloudsync_kafka::PolledRecord;
+
+    fn job() -> Job {
+        let record = PolledRecord {
+            offset: 0,
+            timestamp_ms: 0,
+            key: None,
+            value: None,
+        };
+        Job::new(Polled::parse(record, "aws", 1))
+    }
 
     #[test]
     fn who_asks_for_time_says_nothing_of_the_record() {
-        assert!(counts(ErrorClass::Transient));
-        assert!(!counts(ErrorClass::Throttled(Duration::from_secs(60))));
-        assert!(!counts(ErrorClass::Outage) && !counts(ErrorClass::Denied));
+        let mut job = job();
+        let minute = ErrorClass::Throttled(Duration::from_secs(60));
+        assert_eq!(job.failed(minute, About::Itself, true, 0), 0);
+        assert_eq!(
+            job.failed(ErrorClass::Transient, About::Destination, false, 0),
+            0
+        );
+        assert_eq!(
+            job.failed(ErrorClass::Transient, About::Destination, true, 0),
+            1
+        );
+    }
+
+    /// A firewall's 403 to one payload is the record's own, and that of a lost password is not.
+    #[test]
+    fn what_fails_alone_is_at_fault_itself() {
+        for class in [ErrorClass::Denied, ErrorClass::Outage] {
+            let (mut alone, mut with_all) = (job(), job());
+            for n in 0..5 {
+                let about = alone.about(n * OTHERS);
+                assert_eq!(
+                    alone.failed(class, about, false, n * OTHERS),
+                    n as u32,
+                    "{class}"
+                );
+                let about = with_all.about(n);
+                assert_eq!(with_all.failed(class, about, false, n), 0, "{class}");
+            }
+        }
     }
 }

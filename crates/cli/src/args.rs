@@ -20,6 +20,7 @@ pub use bench::{
     BenchRoleArgs, BenchStore,
 };
 
+use crate::faults::Asked;
 use crate::input::pointer::Pointer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -146,6 +147,14 @@ pub struct DemoArgs {
     /// Share of the records that is sent again under the same ids, 0 to 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
     pub resend: f64,
+    /// Let requests to destinations that speak HTTP go wrong: NAME=SHARE for a mix, or
+    /// NAME=FAULT:SHARE+… with broken, throttle, hang, cut-request, lost-reply, cut-reply, denied,
+    /// outage:20s@5s and unconditional.
+    #[arg(long, value_name = "NAME=FAULTS,…", value_delimiter = ',')]
+    pub faults: Vec<Asked>,
+    /// Which requests they befall.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "faults")]
+    pub faults_seed: u64,
     /// Keep everything in DIR [default: a temporary directory, removed at the end].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -153,7 +162,7 @@ pub struct DemoArgs {
     #[arg(
         long,
         requires = "data_dir",
-        conflicts_with_all = ["file", "records", "resend"],
+        conflicts_with_all = ["file", "records", "resend", "faults"],
     )]
     pub recount: bool,
     /// How the ledger is printed.

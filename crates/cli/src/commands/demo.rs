@@ -12,6 +12,7 @@ use crate::demo::kept::KeptLog;
 use crate::demo::progress::Progress;
 use crate::demo::settle::{STALLED, settled};
 use crate::failure::Failure;
+use crate::faults::Front;
 use crate::input::format::Format;
 use crate::input::{Input, Pointers, Refused};
 use crate::ledger::Ledger;
@@ -140,7 +141,9 @@ async fn send_and_count(
         .with_context(|| format!("cannot make {}", directory.display()))?;
     let mut journal =
         Journal::create(&directory.join(FILE_NAME)).context("cannot begin the journal of sends")?;
-    let stack = Stack::start(settings, &Roles::all(settings, directory)).await?;
+    let mut faulty = settings.clone();
+    let front = Front::start(&args.faults, &mut faulty, args.faults_seed).await?;
+    let stack = Stack::start(&faulty, &Roles::all(&faulty, directory)).await?;
     stack.ready(READY).await?;
     announce(common, settings, &stack, directory);
     let shown = Shown {
@@ -152,6 +155,7 @@ async fn send_and_count(
         ended = stack.ended() => return Err(Failure::Failed(ended.into())),
     };
     finish(&stack, settings.grace_period).await;
+    front.report().iter().for_each(say::note);
     remember(directory, &remembered)?;
     common.note("Reading the log and both destinations back …");
     let log_id = stack.log_id();

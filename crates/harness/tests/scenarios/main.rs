@@ -16,6 +16,7 @@ mod consumers;
 mod destinations;
 mod distributed;
 mod endpoint;
+mod faults;
 mod foreign;
 mod kills;
 mod models;
