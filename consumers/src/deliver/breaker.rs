@@ -79,7 +79,7 @@ const FIRST_OPEN: Duration = Duration::from_millis(500);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Least time for a probe, and the least after which an attempt is not over in time.
 const LEAST_PROBE: Duration = Duration::from_secs(5);
-const LEAST_IN_TIME: Duration = Duration::from_secs(2);
+const LEAST_IN_TIME: Duration = Duration::from_secs(3);
 /// So many times the slowest success of late is still nothing unusual.
 const UNUSUAL: u32 = 4;
 /// What is left of the slowest success with each other one.

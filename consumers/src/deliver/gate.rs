@@ -171,7 +171,13 @@ impl Gate {
             };
             drop(slot);
             Counters::add(&self.counters.retries, 1);
-            let mut wait = backoff.next(rand::random(), asked_for(error.class));
+            let asked = asked_for(error.class);
+            // While the destination takes nothing its breaker says when to try again.
+            let mut wait = if self.is_closed() {
+                backoff.next(rand::random(), asked)
+            } else {
+                asked
+            };
             loop {
                 tokio::select! {
                     () = sleep(wait) => {}
@@ -348,3 +354,6 @@ fn asked_for(class: ErrorClass) -> Duration {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,8 +68,8 @@ impl Door {
                 self.take(listener).await;
                 self.listening.send_replace(false);
             }
-            let back = self.switches.wait_for(|it| !refuses(*it)).await;
-            if back.is_err() {
+            let gone = self.switches.wait_for(|it| !refuses(*it)).await.is_err();
+            if gone {
                 return;
             }
             match TcpListener::bind(self.address).await {

@@ -20,6 +20,7 @@ mod faults;
 mod foreign;
 mod kills;
 mod models;
+mod proxy;
 mod receipts;
 mod resends;
 mod restarts;
