@@ -9,6 +9,7 @@ use super::proxy::FaultyProxy;
 use crate::failure::Failure;
 use crate::settings::Settings;
 use anyhow::Context;
+use cloudsync_consumers::DestinationSettings;
 use cloudsync_runtime::redact;
 use hyper::Uri;
 use std::fmt::Write as _;
@@ -79,12 +80,13 @@ impl Front {
                 );
                 return Err(Failure::usage(text));
             };
-            let (authority, rest) = parts(&found.url).ok_or_else(|| {
+            let server = server_of(found);
+            let (authority, rest) = parts(server).ok_or_else(|| {
                 Failure::usage(format!(
                     "--faults {destination}: nothing can be put before {}; faults need a \
                      destination that speaks HTTP without TLS (destinations.{destination}.url = \
                      http://host:port/path)",
-                    redact::url(&found.url)
+                    redact::url(server)
                 ))
             })?;
             let (user, host) = match authority.rsplit_once('@') {
@@ -94,7 +96,7 @@ impl Front {
             let upstream = resolve(host).await?;
             let proxy = FaultyProxy::start(upstream, plan.clone(), seed);
             let proxy = proxy.await.context("cannot start a proxy with faults")?;
-            found.url = format!("http://{user}{}{rest}", proxy.address());
+            *server = format!("http://{user}{}{rest}", proxy.address());
             // The proxy is on this machine, whatever lies behind it.
             found.allow_private = true;
             front.0.push((destination.clone(), proxy));
@@ -125,14 +127,20 @@ fn told(name: &str, proxy: &FaultyProxy) -> String {
     text
 }
 
+/// Where the URL of the server stands that `destination` speaks to.
+fn server_of(destination: &mut DestinationSettings) -> &mut String {
+    &mut destination.url
+}
+
 /// Authority and rest of an `http://` URL.
 fn parts(url: &str) -> Option<(String, String)> {
     let uri: Uri = url.parse().ok()?;
     if uri.scheme_str() != Some("http") {
         return None;
     }
-    let rest = uri.path_and_query().map_or("/", |rest| rest.as_str());
-    Some((uri.authority()?.as_str().to_owned(), rest.to_owned()))
+    let authority = uri.authority()?.as_str();
+    let (_, rest) = url.split_once(authority)?;
+    Some((authority.to_owned(), rest.to_owned()))
 }
 
 async fn resolve(host: &str) -> Result<SocketAddr, Failure> {

@@ -200,11 +200,11 @@ async fn a_record_that_is_denied_alone_holds_its_key_for_a_while_and_nobody_else
         sleep(Duration::from_millis(50)).await;
     }
     // Others come, and are taken: that it is not the destination's fault is told by them alone.
-    let mut waves = 0;
+    let mut waves = 0u64;
     while dead_letters(&up).await.is_empty() {
         assert!(Instant::now() < deadline, "it waits\n{}", up.program.tail());
         waves += 1;
-        let wave = plain_load(&up, &format!("wave-{waves}"), 60, KEYS, waves.into());
+        let wave = plain_load(&up, &format!("wave-{waves}"), 60, KEYS, waves);
         journal.merge(send(wave).await.unwrap().journal);
     }
     settled(&up, &endpoint).await;

@@ -1,4 +1,4 @@
-//! The page of all settings, made from one table (`KEYS`) and the defaults of the types.
+//! The page of all settings, made from one table ([`keys`]) and the defaults of the types.
 //!
 //! In: nothing. Out: a TOML file that says what each setting means and changes none, and a JSON
 //! Schema for editors and checkers. Promises, held by tests: the table has every key and no
@@ -10,7 +10,7 @@ mod words;
 pub(super) use words::in_plain_words;
 
 use super::Settings;
-use keys::KEYS;
+use keys::keys;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -66,7 +66,7 @@ pub fn page() -> Result<String, serde_json::Error> {
     let defaults = defaults()?;
     let mut page = wrapped(HEAD);
     let mut section = "";
-    for key in KEYS {
+    for key in keys() {
         let (table, name) = key.key.rsplit_once('.').unwrap_or(("", key.key));
         if table != section {
             section = table;
@@ -111,7 +111,7 @@ pub fn schema() -> Result<Value, serde_json::Error> {
     let defaults = defaults()?;
     let mut root = Map::new();
     let mut of_a_destination = Map::new();
-    for key in KEYS {
+    for key in keys() {
         let default = defaults.get(key.key);
         let schema = key.schema(default);
         match (key.key.strip_prefix(ANY), key.key.split_once('.')) {

@@ -1,7 +1,7 @@
 //! Faults in words that say what would do, where the loader does not know it: which words a setting
 //! may be, what an address looks like, how a variable is spelt.
 
-use super::{KEYS, Key, Kind};
+use super::{Key, Kind, keys};
 use cloudsync_runtime::settings::{Fault, Origin, PREFIX};
 
 /// What the loader says where an address is none.
@@ -10,7 +10,7 @@ const NO_ADDRESS: &str = "invalid socket address";
 /// Puts each of `faults` into such words, where it is one of those.
 pub(in crate::settings) fn in_plain_words(faults: &mut [Fault]) {
     for fault in faults {
-        let named = KEYS.iter().find(|key| key.is(&fault.key));
+        let named = keys().find(|key| key.is(&fault.key));
         match named.map(|key| key.kind) {
             Some(Kind::Choice(words)) => {
                 if let Some((_, word)) = fault.reason.split_once("variant constructor ") {
@@ -39,7 +39,7 @@ pub(in crate::settings) fn in_plain_words(faults: &mut [Fault]) {
 fn meant_by(name: &str) -> Option<String> {
     let given = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
     let given = given.replace("__", "_");
-    let parts = KEYS.iter().find_map(|key| key.parts(&given))?;
+    let parts = keys().find_map(|key| key.parts(&given))?;
     let meant = format!("{PREFIX}{}", parts.join("__").to_ascii_uppercase());
     (meant != name).then_some(meant)
 }
