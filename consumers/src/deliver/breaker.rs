@@ -4,8 +4,9 @@
 //! through; open, none; half-open a few, one after another, of which the first success closes it.
 //! Pure: time and randomness come in.
 //!
-//! It opens when nothing succeeds any more (12 failures in a row, or 3 that speak of an outage), at
-//! once when it is denied, and when a share of the attempts of the last 10 s fails, if these are
+//! It opens when nothing succeeds any more (12 failures in a row, or 3 that speak of an outage, over
+//! a second: of many attempts that begin at once those that fail end first), at once when it is
+//! denied, and when a share of the attempts of the last 10 s fails, if these are
 //! enough to tell. An attempt that is not over in time counts as failed at that moment, so one that
 //! hangs is noticed long before its time-out. Who asks for time is there, and counts for nothing.
 
@@ -25,6 +26,9 @@ pub struct Breaker {
     window: Window,
     /// Weight of the failures since the last success.
     run: u32,
+    /// Since when nothing that was tried succeeded, as far as these tell.
+    run_since: Option<Instant>,
+    last_success: Option<Instant>,
     /// How often it opened since it was closed.
     opened: u32,
     /// Each time it opens a new spell begins: what began before says nothing of it.
@@ -47,6 +51,7 @@ pub enum Admission {
 /// When an attempt began, as the breaker counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
+    began: Instant,
     spell: u64,
     /// Attempts let through before it since the breaker opened; `None` while it is closed.
     probe: Option<u32>,
@@ -71,6 +76,9 @@ pub const LONGEST_OPEN: Duration = Duration::from_secs(3);
 
 /// Weight of failures in a row that opens it: at 23 % of failures that never happens by chance.
 const RUN: u32 = 12;
+/// How long they take at least, and at most where successes are slow.
+const LEAST_RUN: Duration = Duration::from_secs(1);
+const LONGEST_RUN: Duration = Duration::from_secs(3);
 /// Weight of an outage in it.
 const OUTAGE: u32 = 4;
 /// For how long it opens the first time; doubles each time after.
@@ -102,6 +110,8 @@ impl Breaker {
             state: State::Closed,
             window: Window::default(),
             run: 0,
+            run_since: None,
+            last_success: None,
             opened: 0,
             spell: 0,
             probes: 0,
@@ -123,8 +133,11 @@ impl Breaker {
                 Some(self.probes - 1)
             }
         };
-        let spell = self.spell;
-        Admission::Go(Ticket { spell, probe })
+        Admission::Go(Ticket {
+            began: now,
+            spell: self.spell,
+            probe,
+        })
     }
 
     /// How long the attempt of `ticket` may take, if `longest` is what any may: a probe less, unless
@@ -159,7 +172,7 @@ impl Breaker {
             self.state = State::Closed;
             (self.window, self.opened, self.probes) = (Window::default(), 0, 0);
         }
-        self.run = 0;
+        (self.run, self.run_since, self.last_success) = (0, None, Some(now));
         self.window.add(now, false);
         closes
     }
@@ -177,14 +190,15 @@ impl Breaker {
         }
         match self.state {
             State::Closed => {
-                self.run += match class {
+                let (weight, at_once) = match class {
                     ErrorClass::Throttled(_) => return false,
-                    ErrorClass::Transient => 1,
-                    ErrorClass::Outage => OUTAGE,
-                    ErrorClass::Denied | ErrorClass::Rejected => RUN,
+                    ErrorClass::Transient => (1, false),
+                    ErrorClass::Outage => (OUTAGE, false),
+                    ErrorClass::Denied | ErrorClass::Rejected => (RUN, true),
                 };
                 self.window.add(now, true);
-                let opens = self.run >= RUN || self.window.failed(now, self.failure_percent);
+                let lasts = self.nothing_succeeds(weight, ticket.began, now);
+                let opens = at_once || lasts || self.window.failed(now, self.failure_percent);
                 if opens {
                     self.spell += 1;
                     self.open(now, random);
@@ -225,12 +239,23 @@ impl Breaker {
         }
     }
 
+    /// A failure of `weight`, of an attempt that `began` then. Out: whether enough of them followed
+    /// each other for long enough.
+    fn nothing_succeeds(&mut self, weight: u32, began: Instant, now: Instant) -> bool {
+        let since = self.last_success.map_or(began, |last| last.max(began));
+        let since = self.run_since.map_or(since, |before| before.min(since));
+        (self.run, self.run_since) = (self.run.saturating_add(weight), Some(since));
+        let slow = self.slowest.unwrap_or_default() * 2;
+        let long_enough = slow.clamp(LEAST_RUN, LONGEST_RUN);
+        self.run >= RUN && now.saturating_duration_since(since) >= long_enough
+    }
+
     fn open(&mut self, now: Instant, random: f64) {
         let longest = FIRST_OPEN
             .saturating_mul(1 << self.opened.min(10))
             .min(LONGEST_OPEN);
         self.opened = self.opened.saturating_add(1);
-        self.run = 0;
+        (self.run, self.run_since) = (0, None);
         // Half of it at least: a breaker that opens for nothing protects nobody.
         let wait = longest.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0));
         self.state = State::Open { until: now + wait };

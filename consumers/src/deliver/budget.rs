@@ -92,7 +92,7 @@ mod tests {
         ) {
             let began = Instant::now();
             let (mut budget, mut now) = (RetryBudget::new(percent, began), began);
-            let (mut earned, mut taken) = (0, 0);
+            let (mut earned, mut taken) = (0u64, 0u32);
             for (ms, successes, retries) in steps {
                 now += Duration::from_millis(ms);
                 (0..successes).for_each(|_| budget.earn());
@@ -110,7 +110,7 @@ mod tests {
                 }
                 let by_time = (now - began).as_secs_f64() * EACH_SECOND as f64;
                 let allowed = (RESERVE / TOKEN) as f64 + by_time + 0.01 * f64::from(percent) * earned as f64;
-                prop_assert!(taken as f64 <= allowed + 1e-6, "{} of {}", taken, allowed);
+                prop_assert!(f64::from(taken) <= allowed + 1e-6, "{} of {}", taken, allowed);
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::health::Health;
 use crate::sink::{ErrorClass, SinkError};
 use parking_lot::Mutex;
 use std::future::Future;
+use std::mem::discriminant;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,8 +69,8 @@ struct State {
 pub enum About {
     /// The destination, as far as is known.
     Destination,
-    /// What was written: others were taken since it failed before.
-    Itself,
+    /// What was written, if it fails like that: so it failed before, and others were taken since.
+    Itself(ErrorClass),
 }
 
 // === impl Gate: may an attempt begin ===
@@ -213,7 +214,7 @@ impl Gate {
             biased;
             ended = &mut attempt => ended,
             () = sleep(in_time) => {
-                if about == About::Destination {
+                if !about.is_itself(ErrorClass::Outage) {
                     self.is_late(ticket, in_time);
                 }
                 attempt.await
@@ -284,13 +285,16 @@ impl Gate {
         let now = Instant::now();
         let asked = asked_for(error.class);
         self.counters.failed(error.class);
-        let class = match about {
-            About::Destination => error.class,
-            About::Itself => ErrorClass::Transient,
+        let alone = about.is_itself(error.class);
+        // The breaker counts it, and does not open for it at once.
+        let class = if alone {
+            ErrorClass::Transient
+        } else {
+            error.class
         };
         let (opened, closed) = {
             let mut state = self.state.lock();
-            if about == About::Destination && !asked.is_zero() {
+            if !alone && !asked.is_zero() {
                 let floor = now + asked.min(LONGEST_FLOOR);
                 state.floor = state.floor.max(Some(floor));
             }
@@ -332,6 +336,19 @@ impl Gate {
     fn show(&self, state: &State) {
         let number = state.breaker.number();
         self.counters.breaker_state.store(number, Ordering::Relaxed);
+    }
+}
+
+// === impl About ===
+
+impl About {
+    /// Whether a failure of `class` speaks of what was written alone.
+    #[must_use]
+    pub fn is_itself(self, class: ErrorClass) -> bool {
+        match self {
+            Self::Destination => false,
+            Self::Itself(before) => discriminant(&before) == discriminant(&class),
+        }
     }
 }
 

@@ -39,8 +39,8 @@ pub(super) struct Job {
     pub(super) backoff: Backoff,
     /// Failures of its own.
     failed: u32,
-    /// What the destination had taken when it failed last.
-    others: Option<u64>,
+    /// How it failed last, and what the destination had taken then.
+    others: Option<(ErrorClass, u64)>,
     /// Its place is taken by something that has to be looked at.
     alarm: Option<(String, Alarm)>,
 }
@@ -101,25 +101,26 @@ impl Job {
     /// What a failure says now that the destination has taken `taken`.
     fn about(&self, taken: u64) -> About {
         match self.others {
-            Some(others) if taken >= others + OTHERS => About::Itself,
+            Some((class, others)) if taken >= others + OTHERS => About::Itself(class),
             Some(_) | None => About::Destination,
         }
     }
 
-    /// It failed with `class`, while the breaker was closed or not. Out: how many failures of its
-    /// own it has.
+    /// It failed with `class`, while the breaker was closed or not, and the destination has taken
+    /// `taken`. Out: how many failures of its own it has.
     fn failed(&mut self, class: ErrorClass, about: About, closed: bool, taken: u64) -> u32 {
-        self.others = Some(taken);
+        let before = self.others.replace((class, taken));
         let own = match class {
-            // What fails while the breaker is not closed is the destination's fault.
-            ErrorClass::Transient => closed || about == About::Itself,
+            // Where nothing succeeds the breaker opens soon.
+            ErrorClass::Transient => before.is_none_or(|(_, others)| taken > others),
             // It asks for time, and says nothing of the record: with a limit on its rate it would
             // otherwise turn a backlog into dead letters.
             ErrorClass::Throttled(_) => false,
-            ErrorClass::Outage | ErrorClass::Denied => about == About::Itself,
+            ErrorClass::Outage | ErrorClass::Denied => about.is_itself(class),
             ErrorClass::Rejected => false,
         };
-        self.failed += u32::from(own);
+        // What fails while the breaker is not closed is the destination's fault.
+        self.failed += u32::from(own && closed);
         self.failed
     }
 }
@@ -320,34 +321,37 @@ mod tests {
 
     #[test]
     fn who_asks_for_time_says_nothing_of_the_record() {
-        let mut job = job();
+        let (mut job, transient) = (job(), ErrorClass::Transient);
         let minute = ErrorClass::Throttled(Duration::from_secs(60));
-        assert_eq!(job.failed(minute, About::Itself, true, 0), 0);
+        let alone = About::Itself(minute);
+        assert_eq!(job.failed(minute, alone, true, 0), 0);
+        assert_eq!(job.failed(transient, About::Destination, false, 0), 0);
+        assert_eq!(job.failed(transient, About::Destination, true, 1), 1);
         assert_eq!(
-            job.failed(ErrorClass::Transient, About::Destination, false, 0),
-            0
+            job.failed(transient, About::Destination, true, 1),
+            1,
+            "an outage"
         );
-        assert_eq!(
-            job.failed(ErrorClass::Transient, About::Destination, true, 0),
-            1
-        );
+        assert_eq!(job.failed(transient, About::Destination, true, 2), 2);
     }
 
     /// A firewall's 403 to one payload is the record's own, and that of a lost password is not.
     #[test]
     fn what_fails_alone_is_at_fault_itself() {
         for class in [ErrorClass::Denied, ErrorClass::Outage] {
-            let (mut alone, mut with_all) = (job(), job());
-            for n in 0..5 {
-                let about = alone.about(n * OTHERS);
-                assert_eq!(
-                    alone.failed(class, about, false, n * OTHERS),
-                    n as u32,
-                    "{class}"
-                );
-                let about = with_all.about(n);
-                assert_eq!(with_all.failed(class, about, false, n), 0, "{class}");
+            let [mut alone, mut with_all, mut while_open] = [job(), job(), job()];
+            for n in 0..5u32 {
+                let others = u64::from(n) * OTHERS;
+                let about = alone.about(others);
+                assert_eq!(alone.failed(class, about, true, others), n, "{class}");
+                let about = while_open.about(others);
+                assert_eq!(while_open.failed(class, about, false, others), 0, "{class}");
+                let about = with_all.about(n.into());
+                assert_eq!(with_all.failed(class, about, true, n.into()), 0, "{class}");
             }
+            // Another answer than before may be the first of an outage.
+            let about = alone.about(1_000);
+            assert!(about.is_itself(class) && !about.is_itself(ErrorClass::Transient));
         }
     }
 }

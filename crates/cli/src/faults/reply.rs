@@ -2,7 +2,7 @@
 //!
 //! Words are put so that a client of S3 and one of Azure Blob find what they look for.
 
-use futures::stream;
+use futures::{StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
@@ -11,8 +11,12 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
+/// From the half of a reply to the end of its connection.
+const A_MOMENT: Duration = Duration::from_millis(20);
 /// Longest body, in bytes, in either direction.
 const MOST: usize = 256 << 20;
 
@@ -79,7 +83,12 @@ pub(super) fn cut(reply: Response<Bytes>) -> Result<Reply, Ended> {
     head.headers
         .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     let half = body.slice(..body.len() / 2);
-    let frames = stream::iter([Ok(Frame::data(half)), Err(Ended)]);
+    let end = async {
+        // What was sent before is to get there before the connection ends.
+        sleep(A_MOMENT).await;
+        Err(Ended)
+    };
+    let frames = stream::iter([Ok(Frame::data(half))]).chain(stream::once(end));
     Ok(Response::from_parts(
         head,
         BodyExt::boxed(StreamBody::new(frames)),
