@@ -35,6 +35,8 @@ pub struct Breaker {
     spell: u64,
     /// Attempts let through since it opened.
     probes: u32,
+    /// Of these, since it was half-open, those whose failure does not speak of an outage.
+    soft: u32,
     /// The longest that a success took, lately.
     slowest: Option<Duration>,
 }
@@ -85,6 +87,8 @@ const OUTAGE: u32 = 4;
 const FIRST_OPEN: Duration = Duration::from_millis(500);
 /// Between two attempts while it is half-open: one that hangs does not stop the next.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// So many probes in a row that fail otherwise than in an outage open it again.
+const SOFT: u32 = 3;
 /// Least time for a probe, and the least after which an attempt is not over in time.
 const LEAST_PROBE: Duration = Duration::from_secs(5);
 const LEAST_IN_TIME: Duration = Duration::from_secs(3);
@@ -115,6 +119,7 @@ impl Breaker {
             opened: 0,
             spell: 0,
             probes: 0,
+            soft: 0,
             slowest: None,
         }
     }
@@ -170,7 +175,8 @@ impl Breaker {
         let closes = self.state != State::Closed;
         if closes {
             self.state = State::Closed;
-            (self.window, self.opened, self.probes) = (Window::default(), 0, 0);
+            self.window = Window::default();
+            (self.opened, self.probes, self.soft) = (0, 0, 0);
         }
         (self.run, self.run_since, self.last_success) = (0, None, Some(now));
         self.window.add(now, false);
@@ -206,7 +212,17 @@ impl Breaker {
                 opens
             }
             State::HalfOpen { .. } => {
-                self.open(now, random);
+                // One that fails now and then is back all the same.
+                let is_away = match class {
+                    ErrorClass::Outage | ErrorClass::Denied => true,
+                    ErrorClass::Transient | ErrorClass::Throttled(_) | ErrorClass::Rejected => {
+                        self.soft += 1;
+                        false
+                    }
+                };
+                if is_away || self.soft >= SOFT {
+                    self.open(now, random);
+                }
                 false
             }
             // Another probe has said so already.
@@ -255,7 +271,7 @@ impl Breaker {
             .saturating_mul(1 << self.opened.min(10))
             .min(LONGEST_OPEN);
         self.opened = self.opened.saturating_add(1);
-        (self.run, self.run_since) = (0, None);
+        (self.run, self.run_since, self.soft) = (0, None, 0);
         // Half of it at least: a breaker that opens for nothing protects nobody.
         let wait = longest.mul_f64(0.5 + 0.5 * random.clamp(0.0, 1.0));
         self.state = State::Open { until: now + wait };

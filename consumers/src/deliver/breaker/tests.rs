@@ -157,6 +157,28 @@ fn it_opens_soon_when_nothing_succeeds_any_more_and_at_once_when_it_is_denied() 
     }
 }
 
+/// It is back, and fails a fifth of the time as it did before.
+#[test]
+fn one_probe_that_fails_does_not_open_it_again_unless_it_speaks_of_an_outage() {
+    for (class, failures) in [
+        (ErrorClass::Transient, SOFT),
+        (ErrorClass::Throttled(ms(1)), SOFT),
+        (ErrorClass::Outage, 1),
+        (ErrorClass::Denied, 1),
+    ] {
+        let mut breaker = Breaker::default();
+        let mut now = Instant::now();
+        run(&mut breaker, now, 1, ms(1), || Some(ErrorClass::Denied)).expect("it opens");
+        for n in 1..=failures {
+            now = breaker.waits(now).expect("not closed");
+            let probe = go(&mut breaker, now);
+            breaker.failed(probe, class, now, 1.0);
+            let open = breaker.number() == 2;
+            assert_eq!(open, n == failures, "{class} {n}");
+        }
+    }
+}
+
 /// Many begin at once, as after a wait, and those that fail end before those that do not.
 #[test]
 fn failures_that_are_quicker_than_successes_do_not_open_it() {
