@@ -195,7 +195,7 @@ impl DestinationConsumer {
         self.watch_store().await?;
         let settings = &self.deps.settings;
         let gate = Gate::new(
-            settings.attempt_timeout(),
+            settings.attempt_limits(),
             Arc::clone(&self.counters),
             self.health.clone(),
         );
@@ -306,13 +306,7 @@ impl DestinationConsumer {
             self.health.clone(),
             Arc::clone(&self.decisions),
         );
-        let (concurrency, time) = (settings.concurrency, settings.attempt_timeout());
-        Work::Record(Arc::new(record::Shared::new(
-            sink,
-            claims,
-            concurrency,
-            time,
-        )))
+        Work::Record(Arc::new(record::Shared::new(sink, claims, settings)))
     }
 
     fn context(
@@ -333,7 +327,7 @@ impl DestinationConsumer {
             destination: name.clone(),
             topic: kafka.topic.as_str().into(),
             limits: Limits {
-                bytes: settings.flush_bytes,
+                bytes: settings.segment_bytes(kafka.partitions),
                 offsets: i64::from(settings.flush_records),
                 interval: settings.flush_interval(),
             },

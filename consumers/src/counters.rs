@@ -3,11 +3,22 @@
 //! In `batch` mode updated once a segment. They are the program's own word: a ledger is
 //! made from the log and the destinations instead.
 
+use crate::sink::ErrorClass;
 use cloudsync::identity::Id16;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-/// The counters of one destination in this process. All only grow.
+/// One of each class of failures.
+pub(crate) const CLASSES: [ErrorClass; 5] = [
+    ErrorClass::Transient,
+    ErrorClass::Throttled(Duration::ZERO),
+    ErrorClass::Outage,
+    ErrorClass::Denied,
+    ErrorClass::Rejected,
+];
+
+/// The counters of one destination in this process. All but two only grow.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Records taken from the log.
@@ -32,8 +43,20 @@ pub struct Counters {
     pub bytes: AtomicU64,
     /// Attempts to write that failed and were made again.
     pub retries: AtomicU64,
+    /// Retries that had to wait for the destination's budget, counted each time they asked.
+    pub retries_delayed: AtomicU64,
+    /// Attempts that ended, and how long they took together, in milliseconds.
+    pub attempts: AtomicU64,
+    /// See [`Self::attempts`].
+    pub attempt_millis: AtomicU64,
     /// How often the breaker opened.
     pub breaker_opened: AtomicU64,
+    /// 0 the breaker is closed, 1 half-open, 2 open. The only one that goes back, with the next.
+    pub breaker_state: AtomicU64,
+    /// 1 while the destination is waited for because it will not let us in.
+    pub denied: AtomicU64,
+    /// Attempts that failed, by class, in the order of [`CLASSES`].
+    failed: [AtomicU64; 5],
     tally: Mutex<IdTally>,
 }
 
@@ -53,6 +76,29 @@ impl Counters {
     /// Adds `n` to one of the counters.
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// An attempt ended after `took`.
+    pub(crate) fn attempt(&self, took: Duration) {
+        Self::add(&self.attempts, 1);
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        Self::add(&self.attempt_millis, millis);
+    }
+
+    /// An attempt failed.
+    pub(crate) fn failed(&self, class: ErrorClass) {
+        Self::add(self.failed_as(class), 1);
+    }
+
+    /// Attempts that failed as `class`.
+    pub(crate) fn failed_as(&self, class: ErrorClass) -> &AtomicU64 {
+        match class {
+            ErrorClass::Transient => &self.failed[0],
+            ErrorClass::Throttled(_) => &self.failed[1],
+            ErrorClass::Outage => &self.failed[2],
+            ErrorClass::Denied => &self.failed[3],
+            ErrorClass::Rejected => &self.failed[4],
+        }
     }
 
     /// Tally of the ids in every object that a create made.

@@ -152,13 +152,15 @@ impl Dedupe {
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
         let patience = self.store.patience();
-        let admission = self.breaker.lock().admit(Instant::now(), patience);
-        if admission != Admission::Go {
+        let began = Instant::now();
+        let Admission::Go(ticket) = self.breaker.lock().admit(began) else {
             return None;
-        }
+        };
         let error = match timeout(patience, call).await {
             Ok(Ok(answer)) => {
-                if self.breaker.lock().succeeded() {
+                let now = Instant::now();
+                let is_back = self.breaker.lock().succeeded(ticket, now, now - began);
+                if is_back {
                     tracing::info!("the dedupe store is back");
                     if let Some(health) = &self.pauses {
                         health.store_goes_on();
@@ -174,7 +176,7 @@ impl Dedupe {
         let first = self
             .breaker
             .lock()
-            .failed(class, Instant::now(), rand::random());
+            .failed(ticket, class, Instant::now(), rand::random());
         let goes_on = self.pauses.is_none();
         if first {
             tracing::warn!(%error, goes_on, "the dedupe store is away");

@@ -1,6 +1,6 @@
 //! What a destination's consumer shows at `/metrics`; `docs/metrics.md` has them as a table.
 
-use crate::counters::Counters;
+use crate::counters::{CLASSES, Counters};
 use crate::store::Watched;
 use cloudsync_dedupe::Stats;
 use cloudsync_runtime::Metrics;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Name, description and number of a counter.
 type Row = (&'static str, &'static str, fn(&Counters) -> &AtomicU64);
 
-const TABLE: [Row; 12] = [
+const TABLE: [Row; 15] = [
     (
         "cloudsync.consumer.records.polled",
         "Records taken from the log",
@@ -67,9 +67,37 @@ const TABLE: [Row; 12] = [
         |it| &it.retries,
     ),
     (
+        "cloudsync.consumer.retries.delayed",
+        "How often a retry had to wait for the destination's budget of retries",
+        |it| &it.retries_delayed,
+    ),
+    (
+        "cloudsync.consumer.attempts",
+        "Attempts to write that ended, however they did",
+        |it| &it.attempts,
+    ),
+    (
+        "cloudsync.consumer.attempt.milliseconds",
+        "How long all attempts took together",
+        |it| &it.attempt_millis,
+    ),
+    (
         "cloudsync.consumer.breaker.opened",
         "How often the breaker opened",
         |it| &it.breaker_opened,
+    ),
+];
+
+const GAUGES: [Row; 2] = [
+    (
+        "cloudsync.consumer.breaker.state",
+        "0 the breaker is closed, 1 half-open, 2 open",
+        |it| &it.breaker_state,
+    ),
+    (
+        "cloudsync.consumer.denied",
+        "1 while the destination will not let us in, and somebody has to act",
+        |it| &it.denied,
     ),
 ];
 
@@ -174,5 +202,23 @@ pub(crate) fn register(metrics: &Metrics, destination: &str, counters: &Arc<Coun
         instruments.counter(name, description, move || {
             number(&counters).load(Ordering::Relaxed)
         });
+    }
+    for (name, description, number) in GAUGES {
+        let counters = Arc::clone(counters);
+        instruments.gauge(name, description, move || {
+            number(&counters).load(Ordering::Relaxed)
+        });
+    }
+    for class in CLASSES {
+        let labels = [
+            ("destination", destination.to_owned()),
+            ("class", class.to_string()),
+        ];
+        let counters = Arc::clone(counters);
+        metrics.instruments(labels).counter(
+            "cloudsync.consumer.attempts.failed",
+            "Attempts to write that failed, by what is to be done about it",
+            move || counters.failed_as(class).load(Ordering::Relaxed),
+        );
     }
 }

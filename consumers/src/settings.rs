@@ -3,6 +3,7 @@
 //! In: the section `[destinations.NAME]`. Out: [`DestinationSettings`] with every default in
 //! place. Nothing here opens anything; what the values mean is decided where they are used.
 
+use crate::deliver::{self, FAILURE_PERCENT, RETRY_PERCENT};
 use crate::sink;
 use crate::sink::cloud::settings::{AzureSettings, S3Settings};
 use cloudsync_runtime::redact;
@@ -66,7 +67,8 @@ pub struct DestinationSettings {
     /// also for a cloud's endpoint that is not on this machine.
     #[serde(default)]
     pub allow_private: bool,
-    /// Writes running or unmarked at one time, in this process (`record` mode). Default: 64.
+    /// Writes running or unmarked at one time, in this process; in `batch` mode uploads, over all
+    /// partitions. Default: 64.
     #[serde(default = "default_concurrency")]
     pub concurrency: usize,
     /// A segment closes at so many payload bytes, uncompressed. Default: 4 MiB.
@@ -82,6 +84,19 @@ pub struct DestinationSettings {
     /// An attempt to write ends after so long. Default: 30 s, in `record` mode 8 s.
     #[serde(default, with = "optional_duration")]
     pub attempt_timeout: Option<Duration>,
+    /// A record is dead-lettered after so many failures of its own (`record` mode). Default: 16.
+    #[serde(default = "default_attempts")]
+    pub attempts: u32,
+    /// Retries for a hundred successes; 10 a second always go. Default: 50.
+    #[serde(default = "default_retry_percent")]
+    pub retry_percent: u32,
+    /// The breaker opens when so many of a hundred attempts fail. Default: 50.
+    #[serde(default = "default_failure_percent")]
+    pub failure_percent: u32,
+    /// Payload bytes in segments that are open or on their way, over all partitions of the topic,
+    /// uncompressed. Default: 256 MiB.
+    #[serde(default = "default_buffer_bytes")]
+    pub buffer_bytes: u64,
     /// Name of this member within the group, for static membership. Default: none.
     #[serde(default)]
     pub instance_id: Option<String>,
@@ -103,6 +118,22 @@ fn default_flush_bytes() -> u64 {
 
 fn default_flush_records() -> u32 {
     32_768
+}
+
+fn default_attempts() -> u32 {
+    16
+}
+
+fn default_retry_percent() -> u32 {
+    RETRY_PERCENT
+}
+
+fn default_failure_percent() -> u32 {
+    FAILURE_PERCENT
+}
+
+fn default_buffer_bytes() -> u64 {
+    256 * 1024 * 1024
 }
 
 /// Durations as people write them (`250ms`), or nothing.
@@ -171,6 +202,10 @@ impl DestinationSettings {
             flush_records: default_flush_records(),
             flush_interval: None,
             attempt_timeout: None,
+            attempts: default_attempts(),
+            retry_percent: default_retry_percent(),
+            failure_percent: default_failure_percent(),
+            buffer_bytes: default_buffer_bytes(),
             instance_id: None,
             s3: S3Settings::default(),
             azure: AzureSettings::default(),
@@ -197,10 +232,20 @@ impl DestinationSettings {
     #[must_use]
     pub fn errors(&self) -> Vec<(&'static str, String)> {
         let none = "it must be at least 1";
+        let percent = "it must be from 1 to 100";
+        let is_percent = |number| (1..=100).contains(&number);
         let checks = [
             ("concurrency", self.concurrency == 0, none),
             ("flush_bytes", self.flush_bytes == 0, none),
             ("flush_records", self.flush_records == 0, none),
+            ("attempts", self.attempts == 0, none),
+            ("retry_percent", !is_percent(self.retry_percent), percent),
+            (
+                "failure_percent",
+                !is_percent(self.failure_percent),
+                percent,
+            ),
+            ("buffer_bytes", self.buffer_bytes == 0, none),
             ("group", self.group.is_empty(), "it must be a name"),
         ];
         let wrong = checks.into_iter().filter(|(_, wrong, _)| *wrong);
@@ -275,6 +320,25 @@ impl DestinationSettings {
         self.attempt_timeout
             .unwrap_or_else(|| Duration::from_millis(default))
     }
+
+    /// What bounds the attempts at this destination.
+    #[must_use]
+    pub fn attempt_limits(&self) -> deliver::Limits {
+        deliver::Limits {
+            attempt_timeout: self.attempt_timeout(),
+            concurrency: self.concurrency,
+            failure_percent: self.failure_percent,
+            retry_percent: self.retry_percent,
+        }
+    }
+
+    /// Payload bytes at which a segment closes: `flush_bytes`, or less, so that all of `partitions`
+    /// stay within `buffer_bytes` with one segment open and one on its way each.
+    #[must_use]
+    pub fn segment_bytes(&self, partitions: u32) -> u64 {
+        let share = self.buffer_bytes / (2 * u64::from(partitions.max(1)));
+        self.flush_bytes.min(share).max(1)
+    }
 }
 
 #[cfg(test)]
@@ -342,6 +406,17 @@ mod tests {
         assert_eq!(of("https://me:new@hooks.example/in/"), endpoint);
         assert_ne!(of("https://hooks.example/out"), endpoint);
         assert!(endpoint.starts_with("record "), "{endpoint}");
+    }
+
+    #[test]
+    fn segments_of_all_partitions_stay_within_the_buffer() {
+        let mut settings = DestinationSettings::new("file:///tmp/a", "g");
+        assert_eq!(settings.segment_bytes(12), settings.flush_bytes);
+        for (partitions, buffer) in [(1, 1 << 20), (12, 1 << 20), (1_000, 1 << 28), (7, 1)] {
+            settings.buffer_bytes = buffer;
+            let bytes = settings.segment_bytes(partitions);
+            assert!(bytes == 1 || 2 * u64::from(partitions) * bytes <= buffer);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::Walk;
 use super::lease::Held;
 use crate::chain::closed::subject;
 use crate::counters::Counters;
-use crate::deliver::Backoff;
+use crate::deliver::{About, Admission, Backoff};
 use crate::health::Alarm;
 use crate::parse::{Named, Polled};
 use crate::sink::{Applied, ErrorClass, Outgoing, SinkError};
@@ -18,16 +18,16 @@ use crate::worker::Context;
 use cloudsync_dedupe::Subject;
 use cloudsync_kafka::{Cause, Reason, Receipt};
 use cloudsync_runtime::{Moment, kill_point};
-use futures::FutureExt;
 use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, timeout};
 
-/// Attempts that may fail before a record is set aside; those that an outage fails do not count.
-const ATTEMPTS: u32 = 16;
 /// First bound of the waits between attempts.
 const BASE: Duration = Duration::from_millis(50);
 /// Last bound of them.
 const CAP: Duration = Duration::from_secs(10);
+
+/// Others that the destination takes between two failures of a record before these are its own.
+const OTHERS: u64 = 10;
 
 /// How soon an object that somebody has to repair is looked at again, at least.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -37,9 +37,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Job {
     pub(super) polled: Polled,
     pub(super) backoff: Backoff,
+    /// Failures of its own.
     failed: u32,
     /// What was tried, for the dead letter.
     cause: Cause,
+    /// How it failed last, and what the destination had taken then.
+    others: Option<(ErrorClass, u64)>,
     /// Its place is taken by something that has to be looked at.
     alarm: Option<(String, Alarm)>,
 }
@@ -88,6 +91,7 @@ impl Job {
             backoff: Backoff::new(BASE, CAP),
             failed: 0,
             cause: Cause::default(),
+            others: None,
             alarm: None,
         }
     }
@@ -102,6 +106,37 @@ impl Job {
         self.cause.class = Some(class);
         self.cause.code = code;
         self.cause.first_at.get_or_insert_with(SystemTime::now);
+    }
+
+    /// Whether it has failed before, so that another attempt is a retry.
+    pub(super) fn is_retry(&self) -> bool {
+        self.others.is_some()
+    }
+
+    /// What a failure says now that the destination has taken `taken`.
+    fn about(&self, taken: u64) -> About {
+        match self.others {
+            Some((class, others)) if taken >= others + OTHERS => About::Itself(class),
+            Some(_) | None => About::Destination,
+        }
+    }
+
+    /// It failed with `class`, while the breaker was closed or not, and the destination has taken
+    /// `taken`. Out: how many failures of its own it has.
+    fn failed(&mut self, class: ErrorClass, about: About, closed: bool, taken: u64) -> u32 {
+        let before = self.others.replace((class, taken));
+        let own = match class {
+            // Where nothing succeeds the breaker opens soon.
+            ErrorClass::Transient => before.is_none_or(|(_, others)| taken > others),
+            // It asks for time, and says nothing of the record: with a limit on its rate it would
+            // otherwise turn a backlog into dead letters.
+            ErrorClass::Throttled(_) => false,
+            ErrorClass::Outage | ErrorClass::Denied => about.is_itself(class),
+            ErrorClass::Rejected => false,
+        };
+        // What fails while the breaker is not closed is the destination's fault.
+        self.failed += u32::from(own && closed);
+        self.failed
     }
 }
 
@@ -130,15 +165,15 @@ impl Walk {
             Err(Lapsed) => return self.give_back(subject, held, Attempted::Blocked).await,
         };
         // Asked, not waited for: nobody waits for a destination with a lease in hand.
-        let admitted = self
-            .context
-            .gate
-            .admission(&self.revoked)
-            .now_or_never()
-            .flatten();
-        if admitted.is_none() {
+        let gate = &self.context.gate;
+        let admitted = if self.revoked.is_cancelled() {
+            None
+        } else {
+            Some(gate.admit())
+        };
+        let Some(Admission::Go(ticket)) = admitted else {
             return self.give_back(subject, held, Attempted::Blocked).await;
-        }
+        };
         let wanted = self.shared.attempt_time;
         let limit = held.map_or(wanted, |held| held.attempt_time(wanted));
         let record = Outgoing {
@@ -148,10 +183,11 @@ impl Walk {
             partition: self.chain.partition,
         };
         job.cause.attempts = job.cause.attempts.saturating_add(1);
-        let mut write = || self.write_within(limit, &record);
-        match self.context.gate.once(&mut write).await {
+        let about = job.about(gate.taken());
+        let write = self.write_within(limit, &record);
+        match gate.once(ticket, about, write).await {
             Ok(wrote) => self.wrote(wrote, job, subject, held).await,
-            Err(error) => self.failed(job, subject, held, &error).await,
+            Err(error) => self.failed(job, subject, held, about, &error).await,
         }
     }
 
@@ -262,18 +298,22 @@ impl Walk {
         job: &mut Job,
         subject: Subject,
         held: Option<Held>,
+        about: About,
         error: &SinkError,
     ) -> Attempted {
-        Counters::add(&self.context.counters.retries, 1);
+        let Context { gate, counters, .. } = &*self.context;
+        Counters::add(&counters.retries, 1);
         job.note(error.class.as_str(), error.code.clone());
         let at_least = match error.class {
             ErrorClass::Throttled(after) => after,
             _ => Duration::ZERO,
         };
-        // What fails while the breaker is not closed is the destination's fault, not the record's.
-        job.failed += u32::from(counts(error.class) && self.context.gate.is_closed());
-        if job.failed >= ATTEMPTS {
-            let detail = format!("{ATTEMPTS} attempts failed; the last: {}", error.chain());
+        let attempts = self.shared.attempts;
+        if job.failed(error.class, about, gate.is_closed(), gate.taken()) >= attempts {
+            let detail = format!(
+                "{attempts} attempts failed while others were taken; the last: {}",
+                error.chain()
+            );
             return Attempted::Refused {
                 reason: Reason::Exhausted,
                 detail,
@@ -285,28 +325,57 @@ impl Walk {
     }
 }
 
-/// Whether a failed attempt may be the record's own fault, and brings it nearer to its end.
-fn counts(class: ErrorClass) -> bool {
-    match class {
-        ErrorClass::Transient => true,
-        // It asks for time, and says nothing of the record: with a limit on its rate it would
-        // otherwise turn a backlog into dead letters.
-        ErrorClass::Throttled(_) => false,
-        ErrorClass::Outage | ErrorClass::Denied | ErrorClass::Rejected => false,
-    }
-}
-
 /// The lease is not ours any more, or too short for an attempt.
 struct Lapsed;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cloudsync_kafka::PolledRecord;
+
+    fn job() -> Job {
+        let record = PolledRecord {
+            offset: 0,
+            timestamp_ms: 0,
+            key: None,
+            value: None,
+        };
+        Job::new(Polled::parse(record, "aws", 1))
+    }
 
     #[test]
     fn who_asks_for_time_says_nothing_of_the_record() {
-        assert!(counts(ErrorClass::Transient));
-        assert!(!counts(ErrorClass::Throttled(Duration::from_secs(60))));
-        assert!(!counts(ErrorClass::Outage) && !counts(ErrorClass::Denied));
+        let (mut job, transient) = (job(), ErrorClass::Transient);
+        let minute = ErrorClass::Throttled(Duration::from_secs(60));
+        let alone = About::Itself(minute);
+        assert_eq!(job.failed(minute, alone, true, 0), 0);
+        assert_eq!(job.failed(transient, About::Destination, false, 0), 0);
+        assert_eq!(job.failed(transient, About::Destination, true, 1), 1);
+        assert_eq!(
+            job.failed(transient, About::Destination, true, 1),
+            1,
+            "an outage"
+        );
+        assert_eq!(job.failed(transient, About::Destination, true, 2), 2);
+    }
+
+    /// A firewall's 403 to one payload is the record's own, and that of a lost password is not.
+    #[test]
+    fn what_fails_alone_is_at_fault_itself() {
+        for class in [ErrorClass::Denied, ErrorClass::Outage] {
+            let [mut alone, mut with_all, mut while_open] = [job(), job(), job()];
+            for n in 0..5u32 {
+                let others = u64::from(n) * OTHERS;
+                let about = alone.about(others);
+                assert_eq!(alone.failed(class, about, true, others), n, "{class}");
+                let about = while_open.about(others);
+                assert_eq!(while_open.failed(class, about, false, others), 0, "{class}");
+                let about = with_all.about(n.into());
+                assert_eq!(with_all.failed(class, about, true, n.into()), 0, "{class}");
+            }
+            // Another answer than before may be the first of an outage.
+            let about = alone.about(1_000);
+            assert!(about.is_itself(class) && !about.is_itself(ErrorClass::Transient));
+        }
     }
 }

@@ -299,13 +299,15 @@ impl Claims {
 
     async fn call<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Away> {
         let patience = self.store.patience();
-        let admission = self.breaker.lock().admit(Instant::now(), patience);
-        if admission != Admission::Go {
+        let began = Instant::now();
+        let Admission::Go(ticket) = self.breaker.lock().admit(began) else {
             return Err(Away);
-        }
+        };
         let error = match timeout(patience, call).await {
             Ok(Ok(answer)) => {
-                if self.breaker.lock().succeeded() {
+                let now = Instant::now();
+                let is_back = self.breaker.lock().succeeded(ticket, now, now - began);
+                if is_back {
                     self.is_back();
                 }
                 return Ok(answer);
@@ -318,7 +320,7 @@ impl Claims {
         let first = self
             .breaker
             .lock()
-            .failed(class, Instant::now(), rand::random());
+            .failed(ticket, class, Instant::now(), rand::random());
         self.is_away(&error, first);
         Err(Away)
     }

@@ -36,6 +36,7 @@ mod worker;
 
 use crate::chain::ChainName;
 use crate::chain::start::{Commit, changed, of_commit};
+use crate::settings::DestinationSettings;
 use crate::sink::{RecordSink, Sink};
 use crate::worker::Context;
 use cloudsync_kafka::AssignedPartition;
@@ -58,6 +59,8 @@ pub(crate) struct Shared {
     /// One permit for each write that runs or is not marked yet.
     writes: Arc<Semaphore>,
     attempt_time: Duration,
+    /// Failures of its own after which a record is set aside.
+    attempts: u32,
 }
 
 /// What the parts of one partition's work share.
@@ -72,21 +75,21 @@ struct Walk {
 // === impl Shared ===
 
 impl Shared {
-    /// For the destination `sink`, whose writes are claimed by `claims`: `concurrency` of them at
-    /// a time, each of at most `attempt_time`.
+    /// For the destination `sink`, whose writes are claimed by `claims`, as `settings` say: so many
+    /// at a time, each of at most so long, each record so often.
     pub(crate) fn new(
         sink: Arc<dyn RecordSink>,
         claims: Claims,
-        concurrency: usize,
-        attempt_time: Duration,
+        settings: &DestinationSettings,
     ) -> Self {
-        let permits = concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let permits = settings.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         Self {
             sink,
             claims,
             in_flight: InFlight::default(),
             writes: Arc::new(Semaphore::new(permits)),
-            attempt_time,
+            attempt_time: settings.attempt_timeout(),
+            attempts: settings.attempts,
         }
     }
 }

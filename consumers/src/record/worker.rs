@@ -259,7 +259,12 @@ impl Worker {
                 self.lanes.done(lane);
             }
             What::Failed(at_least) => {
-                let wait = job.backoff.next(rand::random(), at_least);
+                // While the destination takes nothing its breaker says when to try again.
+                let wait = if self.walk.context.gate.is_closed() {
+                    job.backoff.next(rand::random(), at_least)
+                } else {
+                    at_least.max(jitter(BLOCKED))
+                };
                 self.lanes.back(lane, job, Some(now + wait));
             }
             What::Blocked => self.lanes.back(lane, job, Some(now + jitter(BLOCKED))),

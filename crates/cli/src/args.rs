@@ -26,6 +26,7 @@ pub use bench::{
 };
 
 use crate::demo::places::Given;
+use crate::faults::Asked;
 use crate::input::pointer::Pointer;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -158,6 +159,14 @@ pub struct DemoArgs {
     /// Deliver to URL, below a prefix of this run's own, and not into the directory; may be repeated.
     #[arg(long = "destination", value_name = "NAME=URL")]
     pub destinations: Vec<Given>,
+    /// Let requests to destinations that speak HTTP go wrong: NAME=SHARE for a mix, or
+    /// NAME=FAULT:SHARE+… with broken, throttle, hang, cut-request, lost-reply, cut-reply, denied,
+    /// outage:20s@5s and unconditional.
+    #[arg(long, value_name = "NAME=FAULTS,…", value_delimiter = ',')]
+    pub faults: Vec<Asked>,
+    /// Which requests they befall.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "faults")]
+    pub faults_seed: u64,
     /// Keep everything in DIR [default: a temporary directory, removed at the end].
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -165,7 +174,7 @@ pub struct DemoArgs {
     #[arg(
         long,
         requires = "data_dir",
-        conflicts_with_all = ["file", "records", "resend", "destinations"],
+        conflicts_with_all = ["file", "records", "resend", "destinations", "faults"],
     )]
     pub recount: bool,
     /// How the ledger is printed.

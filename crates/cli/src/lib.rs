@@ -25,6 +25,9 @@ pub mod input;
 // 4. records through
 pub mod demo;
 
+// a cloud that is unwell
+pub mod faults;
+
 // 5. what became of them
 pub mod ledger;
 

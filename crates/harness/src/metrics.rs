@@ -39,6 +39,12 @@ impl Numbers {
         self.0.get(&name).copied().unwrap_or_default()
     }
 
+    /// The number `name`, as it stands at `/metrics`; 0 where there is none.
+    #[must_use]
+    pub fn get(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
     /// Records that a gateway acknowledged without a second place in the log; none where it has
     /// no such number.
     #[must_use]

@@ -23,6 +23,8 @@ use tokio::time::Instant;
 const CLAIM: usize = 256;
 /// Longest wait before a busy id is claimed again.
 const BUSY: Duration = Duration::from_millis(250);
+/// Spread of those who wait for the same moment.
+const A_MOMENT: Duration = Duration::from_millis(250);
 /// Wait for an id that this process works on elsewhere; within the partition its end is seen.
 const SAME_ID: Duration = Duration::from_millis(50);
 
@@ -106,10 +108,13 @@ impl Worker {
         now: Instant,
     ) -> Option<Head> {
         self.parked.remove(&lane);
+        let gate = &self.walk.context.gate;
         // While the destination takes nothing, one record at a time finds out whether it does.
         let alone = first && self.writing == 0;
-        if !(alone || self.walk.context.gate.is_closed()) {
-            self.lanes.back(lane, job, Some(now + jitter(BLOCKED)));
+        let waits = gate.waits();
+        if waits.is_some() || !(alone || gate.is_closed()) {
+            let until = waits.unwrap_or(now).min(now + BLOCKED);
+            self.lanes.back(lane, job, Some(until + jitter(A_MOMENT)));
             return None;
         }
         let Some(pass) = self.walk.shared.in_flight.enter(named.id) else {
@@ -130,6 +135,13 @@ impl Worker {
             self.lanes.back(lane, job, None);
             return None;
         };
+        // Last, for it costs something.
+        if job.is_retry()
+            && let Err(at) = self.walk.context.gate.retry()
+        {
+            self.lanes.back(lane, job, Some(at + jitter(A_MOMENT)));
+            return None;
+        }
         let subject = subject(named, self.walk.chain.partition, job.polled.offset());
         Some(Head {
             lane,

@@ -25,6 +25,7 @@ Examples:
   cloudsync demo --records 200000 --resend 0.2
   cloudsync demo events.csv.gz --id-pointer /id --key-pointer /device
   cloudsync demo --destination aws=s3://bucket/try --destination azure=az://container/try
+  CLOUDSYNC_DESTINATIONS__AWS__URL=http://127.0.0.1:8080/in cloudsync demo --faults aws=2%
   cloudsync demo --data-dir /tmp/proof
   cloudsync demo --data-dir /tmp/proof --recount --output json";
 

@@ -13,6 +13,7 @@ use crate::demo::places;
 use crate::demo::progress::Progress;
 use crate::demo::settle::{STALLED, settled};
 use crate::failure::Failure;
+use crate::faults::Front;
 use crate::input::format::Format;
 use crate::input::{Input, Pointers, Refused};
 use crate::ledger::Ledger;
@@ -150,7 +151,9 @@ async fn send_and_count(
     for url in places::shown(settings) {
         common.note(format_args!("Records are going to be written to {url}"));
     }
-    let stack = Stack::start(settings, &Roles::all(settings, directory)).await?;
+    let mut faulty = settings.clone();
+    let front = Front::start(&args.faults, &mut faulty, args.faults_seed).await?;
+    let stack = Stack::start(&faulty, &Roles::all(&faulty, directory)).await?;
     stack.ready(READY).await?;
     announce(common, settings, &stack, directory);
     let shown = Shown {
@@ -162,6 +165,7 @@ async fn send_and_count(
         ended = stack.ended() => return Err(Failure::Failed(ended.into())),
     };
     finish(&stack, settings.grace_period).await;
+    front.report().iter().for_each(say::note);
     remember(directory, &remembered)?;
     common.note("Reading the log and both destinations back …");
     let log_id = stack.log_id();

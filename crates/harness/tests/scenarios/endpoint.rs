@@ -17,9 +17,14 @@ const KEYS: u32 = 60;
 
 /// `cloudsync up` that posts what is for `aws` to `endpoint`.
 pub(crate) async fn posting(data: &Path, endpoint: &Endpoint, more: &[(&str, &str)]) -> Up {
+    posting_to(data, &endpoint.url(), more).await
+}
+
+/// The same to `url`.
+pub(crate) async fn posting_to(data: &Path, url: &str, more: &[(&str, &str)]) -> Up {
     let mut up = Up::new(data).unwrap();
     let of = |key: &str| format!("CLOUDSYNC_DESTINATIONS__AWS__{key}");
-    up.program.set(&of("URL"), &endpoint.url());
+    up.program.set(&of("URL"), url);
     up.program.set(&of("ALLOW_PRIVATE"), "true");
     // What the journal knows.
     up.program.set(&of("IDEMPOTENCY_KEY"), "request_id");
@@ -57,7 +62,7 @@ pub(crate) async fn settled(up: &Up, endpoint: &Endpoint) {
 }
 
 /// The dead letters of `aws`: request id → reason, and how many there are of it.
-async fn dead_letters(up: &Up) -> BTreeMap<String, (String, u32)> {
+pub(crate) async fn dead_letters(up: &Up) -> BTreeMap<String, (String, u32)> {
     let found = Arc::new(Mutex::new(BTreeMap::new()));
     let into = Arc::clone(&found);
     let visit = move |_, record: cloudsync_kafka::PolledRecord, headers: Vec<_>| {
@@ -78,7 +83,7 @@ async fn dead_letters(up: &Up) -> BTreeMap<String, (String, u32)> {
 
 /// Whatever was acknowledged has had its effect or is a dead letter for the reason that the
 /// endpoint gave; nothing else has; and an effect more than one is owed to a reply that nobody got.
-fn check(
+pub(crate) fn check(
     journal: &Journal,
     seen: &BTreeMap<String, Seen>,
     letters: &BTreeMap<String, (String, u32)>,
@@ -114,9 +119,14 @@ fn check(
 
 /// First effects of a key stand in the order in which the log has its records. Not those of an id
 /// among `letters`: it was refused at its place, and may have its effect when it is sent again.
-fn in_order(endpoint: &Endpoint, load: &Load, letters: &BTreeMap<String, (String, u32)>) {
+pub(crate) fn in_order(
+    endpoint: &Endpoint,
+    load: &Load,
+    letters: &BTreeMap<String, (String, u32)>,
+) {
     for (key, mut ids) in endpoint.order() {
-        ids.retain(|id| !letters.contains_key(id));
+        let of_load = format!("{}-", load.prefix);
+        ids.retain(|id| id.starts_with(&of_load) && !letters.contains_key(id));
         let sent = (0..load.records).map(|n| record(load, n));
         let of_key = sent.filter(|record| record.key == key);
         let sent: Vec<String> = of_key.map(|record| record.request_id).collect();

@@ -4,6 +4,7 @@
 use super::{Key, Kind};
 
 mod clouds;
+mod delivery;
 
 const fn key(key: &'static str, kind: Kind, about: &'static str) -> Key {
     Key { key, kind, about }
@@ -34,7 +35,7 @@ const A_SECOND: Kind = time(Some("1s"), None);
 
 /// All of them, in the order of the page.
 pub(super) fn keys() -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().chain(clouds::KEYS)
+    KEYS.iter().chain(delivery::KEYS).chain(clouds::KEYS)
 }
 
 const KEYS: &[Key] = &[
@@ -369,37 +370,5 @@ const KEYS: &[Key] = &[
         Kind::Flag,
         "Whether an HTTP endpoint may lie on this machine or in a private network, and be spoken to \
          without TLS; the latter also for s3.endpoint and azure.endpoint (on this machine they may).",
-    ),
-    key(
-        "destinations.*.concurrency",
-        at_least("writes", 1),
-        "Writes running or unmarked at one time, in this process (mode record, and HTTP).",
-    ),
-    key(
-        "destinations.*.flush_bytes",
-        at_least("bytes", 1),
-        "A segment closes at so much payload, uncompressed (mode batch).",
-    ),
-    key(
-        "destinations.*.flush_records",
-        count("offsets", 1, 4_294_967_295),
-        "A segment closes when it covers so many (mode batch).",
-    ),
-    key(
-        "destinations.*.flush_interval",
-        Kind::OptionalTime("250ms"),
-        "A segment closes so long after its first record (mode batch). Without it: 250ms for \
-         file:// and null://, 1s for clouds.",
-    ),
-    key(
-        "destinations.*.attempt_timeout",
-        Kind::OptionalTime("8s"),
-        "An attempt to write ends after so long; in mode record at most half of dedupe.lease. \
-         Without it: 30s, in mode record and for HTTP 8s.",
-    ),
-    key(
-        "destinations.*.instance_id",
-        Kind::Text("aws-1"),
-        "Name of this member within the group, for static membership. Without it: none.",
     ),
 ];
