@@ -8,12 +8,14 @@ mod flags;
 mod receipt;
 mod scenarios;
 mod send;
+mod verify;
 
 pub use dedupe::{DedupeArgs, DedupeCommand, DedupeIdArgs, DedupePlanArgs, DedupeStatsArgs};
 pub use doctor::DoctorArgs;
 pub use receipt::ReceiptArgs;
 pub use scenarios::ScenariosArgs;
 pub use send::SendArgs;
+pub use verify::{Moment, VerifyArgs};
 
 pub use bench::{
     BenchArgs, BenchDedupe, BenchDedupeArgs, BenchDestinations, BenchKind, BenchPart,
@@ -40,7 +42,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo, send, receipt, dedupe and scenarios; error for bench
+    /// RUST_LOG, else info; warn for demo, send, receipt, dedupe, scenarios, verify; error for bench
     /// and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
@@ -84,6 +86,9 @@ pub enum Command {
     /// is expected.
     #[command(after_help = examples::SCENARIOS)]
     Scenarios(ScenariosArgs),
+    /// Compare the two destinations record by record, and mend what is missing or altered.
+    #[command(after_help = examples::VERIFY)]
+    Verify(VerifyArgs),
     /// Look at what the dedupe stores hold, and plan their memory.
     #[command(after_help = examples::DEDUPE)]
     Dedupe(DedupeArgs),

@@ -28,6 +28,8 @@ pub mod demo;
 // 5. what became of them
 pub mod ledger;
 
+pub mod verify;
+
 // 6. what becomes of clients that repeat themselves
 mod scenarios;
 

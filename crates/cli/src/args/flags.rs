@@ -1,6 +1,8 @@
 //! Flags that are settings: each names the one that it overrides.
 
-use super::{ConsumerArgs, DoctorArgs, EnsureArgs, GatewayArgs, LagArgs, ScenariosArgs, UpArgs};
+use super::{
+    ConsumerArgs, DoctorArgs, EnsureArgs, GatewayArgs, LagArgs, ScenariosArgs, UpArgs, VerifyArgs,
+};
 use cloudsync_runtime::settings::FlagValue;
 
 /// Collects flags that override settings.
@@ -84,6 +86,16 @@ impl LagArgs {
 }
 
 impl ScenariosArgs {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        Flags::default()
+            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
+            .0
+    }
+}
+
+impl VerifyArgs {
     /// The settings among these flags.
     #[must_use]
     pub fn flags(&self) -> Vec<FlagValue> {

@@ -18,6 +18,8 @@ pub mod lag;
 
 pub mod scenarios;
 
+pub mod verify;
+
 pub mod dedupe;
 
 pub mod bench;
@@ -66,6 +68,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         | Command::Send(_)
         | Command::Receipt(_)
         | Command::Scenarios(_)
+        | Command::Verify(_)
         | Command::Dedupe(_) => "warn",
         _ => "info",
     };
@@ -84,6 +87,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Topics(args) => topics::run(&args, &common).await,
         Command::Lag(args) => lag::run(&args, &common).await,
         Command::Scenarios(args) => scenarios::run(&args, &common).await,
+        Command::Verify(args) => verify::run(&args, &common).await,
         Command::Dedupe(args) => dedupe::run(&args, &common).await,
         Command::Bench(args) => bench::run(&args, &common, log).await,
         Command::BenchRole(_) => crate::bench::role::run().await,
