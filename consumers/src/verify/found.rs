@@ -100,6 +100,7 @@ impl Found {
         progress: &dyn Fn(u64),
     ) -> Result<Self, VerifyError> {
         let (scope, tallies, of_log) = (work.scope().clone(), work.tallies(), work.of_log());
+        let directory = work.directory().to_owned();
         let (spill, faults, fault_count, mut places) = work.close();
         let (mut counts, mut named) = ([Counts::default(); 2], Vec::new());
         let mut fixes = mend.map(|(modes, directory)| Fixes::new(modes, directory));
@@ -119,7 +120,7 @@ impl Found {
             failed
         };
         let judged = spill.each_id(&mut visit, progress);
-        judged.map_err(|error| VerifyError::state(Path::new("its directory"), error))?;
+        judged.map_err(|error| VerifyError::state(&directory, error))?;
         Ok(Self {
             scope,
             places,
@@ -238,6 +239,12 @@ impl Fixes {
         let of_side = self.buffers.keys().filter(|(of, _)| *of == side);
         let chains = of_side.map(|(_, chain)| *chain);
         chains.filter(|chain| *chain != NO_CHAIN).collect()
+    }
+
+    /// Where they are kept.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     fn load(&mut self, side: u8, chain: u32) -> io::Result<Vec<Fix>> {

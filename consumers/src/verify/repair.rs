@@ -20,7 +20,6 @@ use crate::record::name::ObjectName;
 use crate::sink::{Create, Replace, SegmentSink};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 /// What a repair did.
@@ -87,7 +86,8 @@ pub async fn mend(
         let faults: Vec<&Fault> = of_side.filter(|fault| fault.kind != Kind::Extra).collect();
         let mut chains: BTreeSet<u32> = fixes.chains(side).into_iter().collect();
         chains.extend(faults.iter().filter_map(|fault| fault.place));
-        let failed = |error| VerifyError::state(Path::new("its directory"), error);
+        let directory = fixes.directory().to_owned();
+        let failed = |error| VerifyError::state(&directory, error);
         for chain in chains {
             let of_chain = fixes.of_chain(side, chain).map_err(failed)?;
             let broken = faults.iter().filter(|fault| fault.place == Some(chain));

@@ -1,8 +1,8 @@
 //! A comparison under way: what was read so far, in a directory.
 //!
 //! In: entries, and what is wrong with whole objects. Out: the same, also for a later process that
-//! goes on where this one was interrupted. Promises: what [`Work::done`] was told of is never read
-//! again, and what was read behind it is forgotten; another question than the one the directory
+//! goes on where this one was interrupted. Promises: what [`Work::done`] was told of is not read
+//! again (but for the last second of a process that was killed), and what was read behind it is forgotten; another question than the one the directory
 //! was begun with is refused.
 
 use super::VerifyError;
@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Something that is wrong with a whole object.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -66,8 +68,12 @@ pub struct Work {
     directory: PathBuf,
     saved: Saved,
     spill: Spill,
+    /// When [`FILE`] was written.
+    written: Instant,
 }
 
+/// How often [`FILE`] is written while parts are read: so much is read again at most.
+const WRITE: Duration = Duration::from_secs(1);
 /// The version of [`Saved`] and of the files beside it.
 const FORMAT: u32 = 1;
 /// The file of [`Saved`].
@@ -102,6 +108,7 @@ impl Work {
             directory: directory.to_owned(),
             saved,
             spill,
+            written: Instant::now(),
         }))
     }
 
@@ -115,6 +122,7 @@ impl Work {
         let mut work = Self {
             directory: directory.to_owned(),
             spill: Spill::open(directory, &[]).map_err(failed)?,
+            written: Instant::now(),
             saved: Saved {
                 format: FORMAT,
                 question: question.to_owned(),
@@ -129,7 +137,7 @@ impl Work {
                 fault_count: 0,
             },
         };
-        work.save()?;
+        work.write()?;
         Ok(work)
     }
 
@@ -205,7 +213,26 @@ impl Work {
     /// [`VerifyError::State`].
     pub fn done(&mut self, name: String) -> Result<(), VerifyError> {
         self.saved.done.insert(name);
-        self.save()
+        let flushed = self.spill.flush();
+        self.saved.lengths = flushed.map_err(|error| VerifyError::state(&self.directory, error))?;
+        match self.written.elapsed() >= WRITE {
+            true => self.write(),
+            false => Ok(()),
+        }
+    }
+
+    /// Keeps every part that is done for a later process.
+    ///
+    /// # Errors
+    /// [`VerifyError::State`].
+    pub fn keep(&mut self) -> Result<(), VerifyError> {
+        self.write()
+    }
+
+    /// Where it is kept.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// Everything has been read: the entries, to be judged, the faults and how many there are, and
@@ -221,15 +248,14 @@ impl Work {
         (self.spill, faults, fault_count, places)
     }
 
-    fn save(&mut self) -> Result<(), VerifyError> {
-        let save = || {
-            self.saved.lengths = self.spill.flush()?;
+    fn write(&mut self) -> Result<(), VerifyError> {
+        let write = || {
             let json = serde_json::to_vec(&self.saved)?;
             let beside = self.directory.join("verify.json.new");
             std::fs::write(&beside, json)?;
             std::fs::rename(&beside, self.directory.join(FILE))
         };
-        let mut save = save;
-        save().map_err(|error: io::Error| VerifyError::state(&self.directory, error))
+        self.written = Instant::now();
+        write().map_err(|error: io::Error| VerifyError::state(&self.directory, error))
     }
 }

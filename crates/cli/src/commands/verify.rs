@@ -159,7 +159,7 @@ impl<'a> Verifier<'a> {
             None => None,
         };
         for (at, group) in groups.into_iter().enumerate() {
-            not_begun(common, asked.as_ref(), at, group);
+            has_begun(asked.as_ref(), at, group)?;
         }
         let urls = names
             .each_ref()
@@ -211,7 +211,14 @@ impl<'a> Verifier<'a> {
             let name = &self.scope.names[usize::from(side.number)];
             let read = scan::read(&mut work, side, &self.progress.seen);
             let read = self.progress.during(&format!("reading {name}"), read).await;
-            read.with_context(|| format!("destination {name} was not compared"))?;
+            if let Err(error) = read {
+                // What was read is kept for the next run.
+                work.keep().map_err(anyhow::Error::new)?;
+                let error = anyhow::Error::new(error);
+                return Err(error
+                    .context(format!("destination {name} was not compared"))
+                    .into());
+            }
         }
         let modes = match to_mend {
             true => Some(self.modes().await?),
@@ -317,16 +324,19 @@ fn settings(args: &VerifyArgs, common: &Common) -> Result<Settings, Failure> {
     common.settings(defaults, args.flags())
 }
 
-/// Says so if nothing of the log is compared because a group has not begun.
-fn not_begun(common: &Common, asked: Option<&Asked>, side: usize, group: &str) {
+/// A group that has committed nothing would make any two destinations equal.
+fn has_begun(asked: Option<&Asked>, side: usize, group: &str) -> Result<(), Failure> {
     let Some(Asked { scope, ranges }) = asked else {
-        return;
+        return Ok(());
     };
     let holds_some = ranges.values().any(|(start, end)| start < end);
-    if scope.committed[side].is_empty() && holds_some {
-        common.note(format_args!(
-            "group {group} has committed nothing of {}, so nothing of this log is compared",
-            scope.topic
-        ));
+    if !scope.committed[side].is_empty() || !holds_some {
+        return Ok(());
     }
+    Err(Failure::usage(format!(
+        "group {group} has committed nothing of {}, so there is nothing to compare yet; if that is \
+         not the group of this destination set destinations.NAME.group, and --no-log compares \
+         everything without asking",
+        scope.topic
+    )))
 }

@@ -20,3 +20,4 @@ mod tampering;
 mod terminal;
 mod up;
 mod usage;
+mod verify;
