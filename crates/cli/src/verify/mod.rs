@@ -1,7 +1,6 @@
-//! What `cloudsync verify` is made of, in the order of its work: [`between`] what → [`log`] what
-//! the log says →
-//! `cloudsync_consumers::verify` compares, while [`progress`] shows how far it is → [`report`] what
-//! was found, for a person or a program.
+//! What `cloudsync verify` is made of, in the order of its work: [`between`] which destinations →
+//! [`log`] what the log says → `cloudsync_consumers::verify` compares, while [`progress`] shows how
+//! far it is → [`report`] what was found, for a person or a program.
 
 pub mod between;
 

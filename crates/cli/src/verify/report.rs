@@ -72,6 +72,9 @@ pub struct OfRecord {
     object: Option<String>,
 }
 
+/// Most objects, and most records, in a table.
+const SHOWN: usize = 50;
+
 // === impl Report ===
 
 impl Report {
@@ -140,18 +143,21 @@ impl Report {
         if !self.objects.is_empty() {
             let _infallible = writeln!(out, "\nobjects: {}", grouped(self.object_count));
         }
-        for it in &self.objects {
+        for it in self.objects.iter().take(SHOWN) {
             let (kind, to) = (word(it.kind), &it.destination);
             let _infallible = writeln!(out, "  {kind} at {to}: {}: {}", it.object, it.why);
         }
         if !self.records.is_empty() {
             let _infallible = writeln!(out, "\nrecords:");
         }
-        for it in &self.records {
+        for it in self.records.iter().take(SHOWN) {
             let _infallible = writeln!(out, "  {}", it.sentence());
         }
-        if self.records.len() >= NAMED {
-            let _infallible = writeln!(out, "  … only the first {NAMED} are named");
+        if self.records.len().max(self.objects.len()) > SHOWN {
+            let _infallible = writeln!(
+                out,
+                "  … the first {SHOWN} of each; --output json names the first {NAMED}"
+            );
         }
         out
     }

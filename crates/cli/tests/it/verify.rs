@@ -434,3 +434,88 @@ fn what_cannot_be_compared_says_so_with_exit_code_2() {
     assert!(said.contains("--no-log"), "{said}");
     assert!(tree(directory.path()).is_empty(), "nothing was made");
 }
+
+/// 10 M records at each of two destinations, and what the comparison of them takes of memory:
+/// `cargo test --release -p cloudsync-cli --test it -- --ignored --nocapture ten_million`
+#[test]
+#[ignore = "writes 20 M records, which takes minutes and 2 GB"]
+fn ten_million_records_take_no_more_memory_than_one_million() {
+    let measure = |segments: i64| {
+        let directory = tempfile::tempdir().unwrap();
+        for start in 0..segments {
+            let (name, object) = made_segment(start * 32_768);
+            for side in ["aws", "azure"] {
+                let path = directory.path().join(side).join(&name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, &object).unwrap();
+            }
+        }
+        for side in ["aws", "azure"] {
+            let marker = directory
+                .path()
+                .join(side)
+                .join("cloudsync-destination.json");
+            std::fs::write(marker, "{}").unwrap();
+        }
+        let began = Instant::now();
+        let mut verify = cloudsync()
+            .args(["verify", "--no-log", "--quiet", "--output", "json"])
+            .args(["--data-dir", text(directory.path())])
+            .env("TMPDIR", directory.path())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = format!("/proc/{}/status", verify.id());
+        let mut most = 0;
+        while verify.try_wait().unwrap().is_none() {
+            let now = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            most = most.max(kib.unwrap_or(0u64));
+            // A sample, now and then.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let output = verify.wait_with_output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        let records = count(&json(&output), 0, "records");
+        assert_eq!(records, segments.unsigned_abs() * 32_768);
+        eprintln!(
+            "{records} records a destination: {:?}, VmHWM {most} kB",
+            began.elapsed()
+        );
+        most
+    };
+    let (one, ten) = (measure(31), measure(306));
+    assert!(ten < one + one / 2, "{one} kB, then {ten} kB");
+}
+
+/// 32,768 records of about 150 bytes as a segment of partition 0.
+fn made_segment(start: i64) -> (String, bytes::Bytes) {
+    let mut lines = String::new();
+    for offset in start..start + 32_768 {
+        let payload = format!("{{\"n\":{offset},\"text\":\"as good as any other record\"}}");
+        let fp = cloudsync::identity::Fingerprint::of(payload.as_bytes(), "application/json");
+        lines.push_str(&format!(
+            "{{\"offset\":{offset},\"time\":\"2026-11-23T10:00:00.000Z\",\"tenant\":\"default\",\
+             \"id\":\"id-{offset}\",\"key\":\"\",\"fp\":\"{fp}\",\
+             \"content_type\":\"application/json\",\"payload\":{payload}}}\n"
+        ));
+    }
+    let header = Header {
+        cloudsync: "segment".to_owned(),
+        version: 1,
+        log: "log-1".to_owned(),
+        topic: "data-topic".to_owned(),
+        partition: 0,
+        start,
+        end: start + 32_768,
+        lines: 32_768,
+        // One more than there are: the digest is not held against the lines.
+        records: 32_769,
+        digest: "0".repeat(32),
+    };
+    (
+        header.name().to_string(),
+        seal(&header, lines.as_bytes()).unwrap(),
+    )
+}
