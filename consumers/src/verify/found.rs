@@ -203,6 +203,10 @@ impl Fixes {
             self.left_out += 1;
             return Ok(());
         }
+        if *count == 0 && path.exists() {
+            // Of a repair that was interrupted.
+            std::fs::remove_file(&path)?;
+        }
         *count += 1;
         fix.encode(buffer);
         if buffer.len() >= 64 * 1024 {

@@ -20,6 +20,10 @@ pub mod work;
 // 2. what lies there
 pub mod entry;
 
+mod patient;
+
+mod follow;
+
 pub mod scan;
 
 pub mod spill;

@@ -6,7 +6,9 @@
 
 use super::VerifyError;
 use super::entry::{ALTERED, Entry, Place, SUSPECT, Voice, addressed};
+use super::follow::Follow;
 use super::judge::Kind;
+use super::patient::Patient;
 use super::scope::Scope;
 use super::work::{Fault, Work};
 use crate::chain::reader::{IdentifiedLine, SegmentReader};
@@ -34,6 +36,15 @@ pub struct Side {
     pub number: u8,
     /// What stands at its URL.
     pub sink: Arc<dyn SegmentSink>,
+}
+
+impl Side {
+    /// The destination of this number at `sink`; what fails there for a moment is read again.
+    #[must_use]
+    pub fn new(number: u8, sink: Arc<dyn SegmentSink>) -> Self {
+        let sink = Arc::new(Patient(sink));
+        Self { number, sink }
+    }
 }
 
 /// How many records have been read, for whoever shows it.
@@ -174,7 +185,10 @@ async fn read_chain(
         for entry in &parsed.entries {
             work.add(entry)?;
         }
-        follow.segment(parsed, &mut |fault| work.fault(fault));
+        let Parsed {
+            start, end, wrong, ..
+        } = parsed;
+        follow.segment(start, end, wrong, &mut |fault| work.fault(fault));
     }
     follow.end(&mut |fault| work.fault(fault));
     Ok(())
@@ -250,97 +264,6 @@ fn entry_of(
     };
     let entry = Entry::new(voice, found.id, computed, flags);
     entry.at(number, within, line.offset)
-}
-
-/// Follows a chain from segment to segment.
-struct Follow {
-    side: u8,
-    place: u32,
-    chain: ChainName,
-    /// What the group has committed: below it there is no gap.
-    committed: Option<i64>,
-    /// Where the segment before ends.
-    end: Option<i64>,
-    /// A segment of which nothing says where it ends, until the next one does.
-    open: Option<Fault>,
-}
-
-impl Follow {
-    fn new(side: u8, place: u32, chain: ChainName, committed: Option<i64>) -> Self {
-        Self {
-            side,
-            place,
-            chain,
-            committed,
-            end: None,
-            open: None,
-        }
-    }
-
-    fn fault(&self, kind: Kind, start: i64, end: Option<i64>, why: String) -> Fault {
-        Fault {
-            side: self.side,
-            kind,
-            name: self.chain.segment(start).to_string(),
-            place: Some(self.place),
-            start,
-            end,
-            why,
-        }
-    }
-
-    fn segment(&mut self, parsed: Parsed, find: &mut dyn FnMut(Fault)) {
-        let Parsed {
-            start, end, wrong, ..
-        } = parsed;
-        if let Some(mut open) = self.open.take() {
-            open.end = Some(start);
-            find(open);
-            self.end = Some(start);
-        }
-        match self.end {
-            Some(before) if start > before => self.gap(before, start, find),
-            Some(before) if start < before => {
-                let why = format!("the segment before it ends at {before}");
-                find(self.fault(Kind::Extra, start, None, why));
-                return;
-            }
-            _ => {}
-        }
-        if self.is_settled(start) || wrong.is_none() {
-            self.open = wrong.map(|why| self.fault(Kind::Altered, start, None, why));
-            self.end = end.or(Some(start));
-            return;
-        }
-        // Nothing was ever committed there, so no segment should lie there.
-        find(self.fault(Kind::Extra, start, None, wrong.unwrap_or_default()));
-    }
-
-    fn gap(&self, start: i64, end: i64, find: &mut dyn FnMut(Fault)) {
-        if self.is_settled(start) {
-            let why = format!("no segment covers offsets {start} to {}", end - 1);
-            // A group that reads again may not have come to the segment behind.
-            let end = self.committed.map_or(end, |committed| end.min(committed));
-            find(self.fault(Kind::Missing, start, Some(end), why));
-        }
-    }
-
-    fn end(mut self, find: &mut dyn FnMut(Fault)) {
-        if let Some(mut open) = self.open.take() {
-            open.end = self.committed.filter(|committed| *committed > open.start);
-            self.end = open.end;
-            find(open);
-        }
-        if let (Some(before), Some(committed)) = (self.end, self.committed)
-            && before < committed
-        {
-            self.gap(before, committed, find);
-        }
-    }
-
-    fn is_settled(&self, offset: i64) -> bool {
-        self.committed.is_none_or(|committed| offset < committed)
-    }
 }
 
 // === record ===

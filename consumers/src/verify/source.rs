@@ -70,16 +70,16 @@ impl Source {
         for ((side, name), entries) in objects {
             let sink = &self.sides[usize::from(side & 1)].sink;
             if let Some(object) = sink.get(&name).await? {
-                from_object(&object, &entries, places, &mut lines);
+                take_from(&object, &entries, places, &mut lines);
             }
         }
         for (partition, entries) in in_log {
-            self.from_log(partition, &entries, &mut lines).await?;
+            self.ask_log(partition, &entries, &mut lines).await?;
         }
         Ok(lines)
     }
 
-    async fn from_log(
+    async fn ask_log(
         &self,
         partition: i32,
         entries: &[Entry],
@@ -128,7 +128,7 @@ pub fn line_of(record: PolledRecord) -> Option<(Named, Vec<u8>)> {
     Some((named, line))
 }
 
-fn from_object(object: &Bytes, entries: &[Entry], places: &Places, lines: &mut LinesByKey) {
+fn take_from(object: &Bytes, entries: &[Entry], places: &Places, lines: &mut LinesByKey) {
     let of_chain = entries.first().and_then(|it| places.get(it.place));
     let text = match of_chain {
         Some(Place::Chain(..)) => raw_lines(object).unwrap_or_default(),

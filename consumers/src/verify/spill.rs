@@ -249,8 +249,8 @@ mod tests {
             Ok(())
         };
         let file = File::open(&path).unwrap();
-        assert_eq!(divided(&path, file, 14, &mut visit).unwrap(), 3_000);
-        assert_eq!(ids, 3_000);
+        let divided = divided(&path, file, 14, &mut visit).unwrap();
+        assert_eq!((divided, ids), (3_000, 3_000));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -63,7 +63,8 @@ proptest! {
         // In whatever order they were read.
         let again = judged(entries.clone());
         let rotated = usize::try_from(seed % 7).unwrap();
-        entries.rotate_left(rotated.min(entries.len()));
+        let rotated = rotated.min(entries.len());
+        entries.rotate_left(rotated);
         entries.reverse();
         prop_assert_eq!(judged(entries.clone()), again);
         // What is not compared accuses nobody.

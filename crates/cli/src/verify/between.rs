@@ -66,7 +66,7 @@ pub fn side(settings: &Settings, name: &str, number: u8) -> Result<Side, Failure
             "destination {name} ({shown}) keeps nothing that could be compared"
         )));
     }
-    Ok(Side { number, sink })
+    Ok(Side::new(number, sink))
 }
 
 /// Where the log is; the one of a data directory is opened to be read, by this process.

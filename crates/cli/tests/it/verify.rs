@@ -437,10 +437,10 @@ fn what_cannot_be_compared_says_so_with_exit_code_2() {
 
 /// 10 M records at each of two destinations, and what the comparison of them takes of memory:
 /// `cargo test --release -p cloudsync-cli --test it -- --ignored --nocapture ten_million`
-#[test]
+#[tokio::test]
 #[ignore = "writes 20 M records, which takes minutes and 2 GB"]
-fn ten_million_records_take_no_more_memory_than_one_million() {
-    let measure = |segments: i64| {
+async fn ten_million_records_take_no_more_memory_than_one_million() {
+    let measure = async |segments: i64| {
         let directory = tempfile::tempdir().unwrap();
         for start in 0..segments {
             let (name, object) = made_segment(start * 32_768);
@@ -467,13 +467,13 @@ fn ten_million_records_take_no_more_memory_than_one_million() {
             .unwrap();
         let status = format!("/proc/{}/status", verify.id());
         let mut most = 0;
+        let mut samples = tokio::time::interval(Duration::from_millis(50));
         while verify.try_wait().unwrap().is_none() {
             let now = std::fs::read_to_string(&status).unwrap_or_default();
             let line = now.lines().find_map(|line| line.strip_prefix("VmHWM:"));
             let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
             most = most.max(kib.unwrap_or(0u64));
-            // A sample, now and then.
-            std::thread::sleep(Duration::from_millis(50));
+            samples.tick().await;
         }
         let output = verify.wait_with_output().unwrap();
         assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -485,7 +485,7 @@ fn ten_million_records_take_no_more_memory_than_one_million() {
         );
         most
     };
-    let (one, ten) = (measure(31), measure(306));
+    let (one, ten) = (measure(31).await, measure(306).await);
     assert!(ten < one + one / 2, "{one} kB, then {ten} kB");
 }
 
