@@ -168,6 +168,18 @@ fn what_a_stranger_does_to_segments_is_named_and_mended_to_the_byte() {
     assert_eq!(code(&recount), 0, "{}", stderr(&recount));
 }
 
+/// `lines`, the first of which says something else and states the fingerprint of that.
+fn forged(lines: &str) -> String {
+    let lines = lines.replacen("made by cloudsync", "Made by cloudsync", 1);
+    let first = lines.lines().next().unwrap();
+    let line: Value = serde_json::from_str(first).unwrap();
+    let payload = first.split_once(",\"payload\":").unwrap().1;
+    let payload = payload.strip_suffix('}').unwrap().as_bytes();
+    let content_type = line["content_type"].as_str().unwrap_or_default();
+    let lie = cloudsync::identity::Fingerprint::of(payload, content_type);
+    lines.replacen(line["fp"].as_str().unwrap(), &lie.to_string(), 1)
+}
+
 #[test]
 fn a_line_that_was_forged_is_known_by_the_log_and_a_copy_is_doubled() {
     let world = World::new(600, ["batch", "batch"]);
@@ -175,20 +187,8 @@ fn a_line_that_was_forged_is_known_by_the_log_and_a_copy_is_doubled() {
     let sound = std::fs::read(&path).unwrap();
     let (header, lines) = lines_of(&path);
     // Sealed again, with a fingerprint to match: only the two contents differ.
-    let forged = lines.replacen("made by cloudsync", "Made by cloudsync", 1);
-    let first: Value = serde_json::from_str(forged.lines().next().unwrap()).unwrap();
-    let payload = forged
-        .lines()
-        .next()
-        .unwrap()
-        .split_once(",\"payload\":")
-        .unwrap()
-        .1;
-    let payload = payload.strip_suffix('}').unwrap();
-    let stated = first["fp"].as_str().unwrap();
-    let content_type = first["content_type"].as_str().unwrap_or_default();
-    let lie = cloudsync::identity::Fingerprint::of(payload.as_bytes(), content_type);
-    let forged = forged.replacen(stated, &lie.to_string(), 1);
+    let forged = forged(&lines);
+    let first: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     let unknown = Header {
         records: header.records + 1,
         ..header.clone()
