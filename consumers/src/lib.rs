@@ -5,7 +5,7 @@
 //! [`deliver`] an attempt at the destination's [`sink`], until it succeeds → [`settle`] marked,
 //! settled, committed; or [`dead_letter`] set aside. `worker` drives it for a partition, `group`
 //! gives each partition its worker, [`consumer`] keeps one destination running. [`mod@read_back`]
-//! reads what lies there, for ledgers.
+//! reads what lies there, for ledgers; [`verify`] compares two destinations, and mends them.
 
 #![forbid(unsafe_code)]
 
@@ -47,6 +47,8 @@ pub mod consumer;
 
 // what lies there
 pub mod read_back;
+
+pub mod verify;
 
 pub use consumer::{ConsumerDeps, DestinationConsumer, RunError, StartError};
 pub use counters::{Counters, IdTally};

@@ -20,7 +20,7 @@ pub const VERSION: u32 = 1;
 /// First 4 bytes of the skippable frame, little-endian.
 pub(super) const MAGIC: u32 = 0x184D_2A50;
 /// What `cloudsync` says in the header of a segment.
-pub(super) const KIND: &str = "segment";
+pub(crate) const KIND: &str = "segment";
 
 /// What stands between the rest of the header and its sum.
 const SUM: &str = ",\"sum\":\"";

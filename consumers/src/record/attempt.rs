@@ -339,6 +339,7 @@ mod tests {
             timestamp_ms: 0,
             key: None,
             value: None,
+            headers: None,
         };
         Job::new(Polled::parse(record, "aws", 1))
     }

@@ -7,13 +7,15 @@
 //! that is removed, unmounted or replaced is an outage, and heals when it comes back.
 
 use super::marker::{MARKER, is_own_name};
-use super::{Create, ErrorClass, OpenError, SegmentSink, SinkError};
+use super::{Create, ErrorClass, Level, OpenError, Replace, SegmentSink, SinkError, Version};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
+};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +91,13 @@ impl FileSink {
         Ok(self.base.parts().chain(parsed.parts()).collect())
     }
 
+    /// The name of the object at `path`.
+    fn name_of(&self, path: &ObjectPath) -> Option<String> {
+        let parts: Vec<_> = path.prefix_match(&self.base)?.collect();
+        let parts: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        Some(parts.join("/"))
+    }
+
     /// Errs unless the directory is there with its marker.
     async fn present(&self, action: &str) -> Result<(), SinkError> {
         let marker = self.directory.join(MARKER);
@@ -132,11 +141,19 @@ impl SegmentSink for FileSink {
     }
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>, SinkError> {
+        Ok(self.get_versioned(name).await?.map(|(object, _)| object))
+    }
+
+    async fn get_versioned(&self, name: &str) -> Result<Option<(Bytes, Version)>, SinkError> {
         let action = format!("read {}", self.directory.join(name).display());
         let path = self.path(name)?;
-        let read = async { self.files.get(&path).await?.bytes().await };
+        let read = async {
+            let found = self.files.get(&path).await?;
+            let version = version_of(&found.meta);
+            Ok((found.bytes().await?, version))
+        };
         match read.await {
-            Ok(object) => Ok(Some(object)),
+            Ok(found) => Ok(Some(found)),
             Err(error) => {
                 // Away is something else than empty, and says more than a file that is missing.
                 if !is_own_name(name) {
@@ -170,17 +187,56 @@ impl SegmentSink for FileSink {
         if !of_ours {
             self.present(&action).await?;
         }
-        let relative = listed.iter().filter_map(|path| {
-            let parts: Vec<_> = path.prefix_match(&self.base)?.collect();
-            Some(
-                parts
-                    .iter()
-                    .map(AsRef::as_ref)
-                    .collect::<Vec<_>>()
-                    .join("/"),
-            )
-        });
-        Ok(relative.collect())
+        Ok(listed
+            .iter()
+            .filter_map(|path| self.name_of(path))
+            .collect())
+    }
+
+    async fn level(&self, prefix: &str) -> Result<Level, SinkError> {
+        let action = format!("list {}", self.directory.join(prefix).display());
+        self.present(&action).await?;
+        let below = self.path(prefix.trim_end_matches('/'))?;
+        let found = self.files.list_with_delimiter(Some(&below)).await;
+        let found = match found {
+            Ok(found) => found,
+            Err(Error::NotFound { .. }) => return Ok(Level::default()),
+            Err(error) => return Err(classify(action, error)),
+        };
+        self.present(&action).await?;
+        let folders = found.common_prefixes.iter();
+        let folders = folders.filter_map(|path| Some(format!("{}/", self.name_of(path)?)));
+        let objects = found.objects.iter();
+        let objects = objects.filter_map(|object| self.name_of(&object.location));
+        let (mut prefixes, mut names): (Vec<_>, Vec<_>) = (folders.collect(), objects.collect());
+        prefixes.sort_unstable();
+        names.sort_unstable();
+        Ok(Level { prefixes, names })
+    }
+
+    async fn replace(
+        &self,
+        name: &str,
+        object: Bytes,
+        version: &Version,
+    ) -> Result<Replace, SinkError> {
+        let action = format!("replace {}", self.directory.join(name).display());
+        self.present(&action).await?;
+        let path = self.path(name)?;
+        match self.files.head(&path).await {
+            Ok(found) if version_of(&found) == *version => {}
+            Ok(_) | Err(Error::NotFound { .. }) => return Ok(Replace::Changed),
+            Err(error) => return Err(classify(action, error)),
+        }
+        // Written beside it, synced, and renamed over it.
+        let options = PutOptions::from(PutMode::Overwrite);
+        let put = self
+            .files
+            .put_opts(&path, PutPayload::from(object), options);
+        match put.await {
+            Ok(_) => Ok(Replace::Replaced),
+            Err(error) => Err(classify(action, error)),
+        }
     }
 
     async fn delete(&self, name: &str) -> Result<(), SinkError> {
@@ -192,6 +248,13 @@ impl SegmentSink for FileSink {
             )),
         }
     }
+}
+
+fn version_of(found: &ObjectMeta) -> Version {
+    Version(UpdateVersion {
+        e_tag: found.e_tag.clone(),
+        version: found.version.clone(),
+    })
 }
 
 // === classes ===

@@ -76,6 +76,32 @@ pub async fn look(
     prove(sink, url).await
 }
 
+/// In which mode `destination` writes to `sink`, as the marker there says.
+///
+/// # Errors
+/// [`OpenError::Refused`], where there is no marker or it is another destination's;
+/// [`OpenError::Unavailable`].
+pub async fn mode_of(sink: &dyn SegmentSink, destination: &str) -> Result<WriteMode, OpenError> {
+    let Some(found) = sink.get(MARKER).await? else {
+        return Err(OpenError::Refused(format!(
+            "there is no {MARKER} at {destination}, so nothing is written there; start its consumer \
+             once, which makes it"
+        )));
+    };
+    let modes = [WriteMode::Batch, WriteMode::Record];
+    let found_by = |mode: &WriteMode| {
+        let marker = serde_json::from_slice::<Marker>(&found);
+        marker.is_ok_and(|marker| marker == Marker::of(destination, *mode))
+    };
+    modes.into_iter().find(found_by).ok_or_else(|| {
+        let found = String::from_utf8_lossy(&found).trim().to_owned();
+        OpenError::Refused(format!(
+            "{MARKER} at {destination} says {found}: it is another destination's, or of another \
+             format"
+        ))
+    })
+}
+
 impl Marker {
     fn of(destination: &str, mode: WriteMode) -> Self {
         Self {

@@ -11,6 +11,7 @@ use crate::settings::DestinationSettings;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cloudsync_runtime::redact;
+use object_store::UpdateVersion;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,6 +50,28 @@ pub enum Create {
     AlreadyExists,
 }
 
+/// What [`SegmentSink::replace`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    /// The version that was to be replaced; now the new object is there, whole and durable.
+    Replaced,
+    /// Another version, or none: it was left as it is.
+    Changed,
+}
+
+/// One state of an object: what a store compares before it replaces it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version(pub(crate) UpdateVersion);
+
+/// What lies right below a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Prefixes of one part more, each ending in `/`, sorted.
+    pub prefixes: Vec<String>,
+    /// Names of the objects, sorted.
+    pub names: Vec<String>,
+}
+
 /// A place for objects.
 ///
 /// # Laws
@@ -58,6 +81,10 @@ pub enum Create {
 /// 3. An object that was created is found by `get` and `list` from then on.
 /// 4. `AlreadyExists`, `None` and an empty list are said only by a destination that is there: one
 ///    that is away (unmounted, unreachable) is an error.
+/// 5. `replace` is all or nothing: whoever reads finds the object of before or the new one, whole.
+///    It replaces the version that is named and no other. Files are compared and then renamed over:
+///    of two processes that replace one version in the same moment both may say `Replaced`.
+/// 6. `level`, asked of the prefixes that it names, and so on, comes to the names that `list` has.
 ///
 /// A sink that [forgets](Self::is_conditional) keeps no object, and so the first law only; a segment
 /// comes to it as an empty object.
@@ -83,6 +110,29 @@ pub trait SegmentSink: Debug + Send + Sync {
     /// # Errors
     /// [`SinkError`], with its class.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError>;
+
+    /// What lies right below `prefix` (empty, or ending in `/`).
+    ///
+    /// # Errors
+    /// [`SinkError`], with its class.
+    async fn level(&self, prefix: &str) -> Result<Level, SinkError>;
+
+    /// The object `name`, and the version that it is; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`SinkError`], with its class.
+    async fn get_versioned(&self, name: &str) -> Result<Option<(Bytes, Version)>, SinkError>;
+
+    /// Puts `object` in the place of the object `name`, if that still is what it was at `version`.
+    ///
+    /// # Errors
+    /// [`SinkError`], with its class; it leaves open whether the object was replaced.
+    async fn replace(
+        &self,
+        name: &str,
+        object: Bytes,
+        version: &Version,
+    ) -> Result<Replace, SinkError>;
 
     /// Removes the object `name`, if there is one.
     ///

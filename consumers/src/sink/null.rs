@@ -2,7 +2,7 @@
 //! for it either. For measuring what comes before; the tally of what arrived is in
 //! [`crate::Counters::tally`].
 
-use super::{Create, SegmentSink, SinkError};
+use super::{Create, Level, Replace, SegmentSink, SinkError, Version};
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -26,6 +26,23 @@ impl SegmentSink for NullSink {
 
     async fn list(&self, _prefix: &str) -> Result<Vec<String>, SinkError> {
         Ok(Vec::new())
+    }
+
+    async fn level(&self, _prefix: &str) -> Result<Level, SinkError> {
+        Ok(Level::default())
+    }
+
+    async fn get_versioned(&self, _name: &str) -> Result<Option<(Bytes, Version)>, SinkError> {
+        Ok(None)
+    }
+
+    async fn replace(
+        &self,
+        _name: &str,
+        _object: Bytes,
+        _version: &Version,
+    ) -> Result<Replace, SinkError> {
+        Ok(Replace::Changed)
     }
 
     async fn delete(&self, _name: &str) -> Result<(), SinkError> {

@@ -9,6 +9,7 @@ mod flags;
 mod receipt;
 mod scenarios;
 mod send;
+mod verify;
 
 pub use dedupe::{DedupeArgs, DedupeCommand, DedupeIdArgs, DedupePlanArgs, DedupeStatsArgs};
 pub use dlq::{
@@ -19,6 +20,7 @@ pub use doctor::DoctorArgs;
 pub use receipt::ReceiptArgs;
 pub use scenarios::ScenariosArgs;
 pub use send::SendArgs;
+pub use verify::{Moment, VerifyArgs};
 
 pub use bench::{
     BenchArgs, BenchDedupe, BenchDedupeArgs, BenchDestinations, BenchKind, BenchPart,
@@ -47,7 +49,7 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", global = true, env = "CLOUDSYNC_CONFIG")]
     pub config: Option<PathBuf>,
     /// What is logged to stderr: a level, or a filter such as cloudsync_kafka=debug [default:
-    /// RUST_LOG, else info; warn for demo, send, receipt, dlq, dedupe and scenarios; error for bench
+    /// RUST_LOG, else info; warn for demo, send, receipt, dlq, dedupe, scenarios, verify; error for bench
     /// and with --quiet].
     #[arg(long, value_name = "FILTER", global = true)]
     pub log: Option<String>,
@@ -94,6 +96,9 @@ pub enum Command {
     /// List what was set aside, and bring it back or drop it.
     #[command(after_help = examples::DLQ)]
     Dlq(DlqArgs),
+    /// Compare the two destinations record by record, and mend what is missing or altered.
+    #[command(after_help = examples::VERIFY)]
+    Verify(VerifyArgs),
     /// Look at what the dedupe stores hold, and plan their memory.
     #[command(after_help = examples::DEDUPE)]
     Dedupe(DedupeArgs),

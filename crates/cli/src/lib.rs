@@ -31,6 +31,8 @@ pub mod faults;
 // 5. what became of them
 pub mod ledger;
 
+pub mod verify;
+
 // 6. what becomes of clients that repeat themselves
 mod scenarios;
 

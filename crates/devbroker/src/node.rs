@@ -161,10 +161,11 @@ impl Opened {
         let found = store::look_at(path, &config.boot_id_file)?;
         let mut damage = found.damage;
         let topics = Topics::open_read_only(path, options, &found.last_end, &mut damage)?;
+        let offsets = Offsets::look_at(path, |topic| topics.get(topic).is_some())?;
         Ok(Self {
             log_id: found.log_id,
             topics,
-            offsets: Offsets::in_memory(),
+            offsets,
             producer_ids: ProducerIds::in_memory(),
             damage,
             place: Place::ReadOnly { _lock: found.lock },

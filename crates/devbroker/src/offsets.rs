@@ -79,24 +79,34 @@ impl Offsets {
     /// before would pass its records by.
     pub(crate) fn open(dir: &Path, is_there: impl Fn(&str) -> bool) -> Result<Self, BrokerError> {
         let path = dir.join(FILE);
-        let bytes = files::read_if_there(&path)
-            .map_err(BrokerError::file("read", path.as_path()))?
-            .unwrap_or_default();
+        let bytes = read_file(&path)?;
         let mut inner = Inner::default();
         if let Some(position) = inner.replay(&bytes) {
             keep_damaged(&path, position, &bytes)
                 .map_err(BrokerError::file("keep a copy of", path.as_path()))?;
         }
-        inner.groups.retain(|_, commits| {
-            commits.retain(|(topic, _), _| is_there(topic));
-            !commits.is_empty()
-        });
-        let groups = &inner.groups;
-        inner.members.retain(|group, _| groups.contains_key(group));
-        inner.bytes = inner.weigh();
+        inner.keep_only(is_there);
         inner
             .rewrite(&path)
             .map_err(BrokerError::file("write", path))?;
+        Ok(Self {
+            inner: Arc::new(Mutex::new(inner)),
+            sync_turn: TurnMutex::default(),
+        })
+    }
+
+    /// As [`Self::open`], for a log that is only read: the file stays as it is, and what is damaged
+    /// in it is passed over, so that a commit may be told too low, but never too high.
+    pub(crate) fn look_at(
+        dir: &Path,
+        is_there: impl Fn(&str) -> bool,
+    ) -> Result<Self, BrokerError> {
+        let mut inner = Inner::default();
+        let unsound = inner.replay(&read_file(&dir.join(FILE))?);
+        if let Some(position) = unsound {
+            tracing::warn!(dir = %dir.display(), position, "committed offsets are damaged there");
+        }
+        inner.keep_only(is_there);
         Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
             sync_turn: TurnMutex::default(),
@@ -197,7 +207,23 @@ impl Offsets {
     }
 }
 
+fn read_file(path: &Path) -> Result<Vec<u8>, BrokerError> {
+    let bytes = files::read_if_there(path).map_err(BrokerError::file("read", path))?;
+    Ok(bytes.unwrap_or_default())
+}
+
 impl Inner {
+    /// Forgets the topics that are not there.
+    fn keep_only(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.groups.retain(|_, commits| {
+            commits.retain(|(topic, _), _| is_there(topic));
+            !commits.is_empty()
+        });
+        let groups = &self.groups;
+        self.members.retain(|group, _| groups.contains_key(group));
+        self.bytes = self.weigh();
+    }
+
     /// Takes over the sound lines, and returns where the first stands that is not. Of each place
     /// the last one counts, so that one which is passed over gives way to those behind it.
     fn replay(&mut self, bytes: &[u8]) -> Option<usize> {

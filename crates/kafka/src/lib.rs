@@ -54,7 +54,9 @@ pub use lag::{PartitionLag, lag};
 pub use position::Position;
 pub use producer::batch::{ProduceBatch, ProduceEntry};
 pub use producer::{ProduceError, ProduceRecord, Produced, Producer};
-pub use read::{Ends, read_topic, read_topic_since, read_topic_with_headers, topic_ends};
+pub use read::{
+    Ends, read_range, read_topic, read_topic_since, read_topic_with_headers, topic_ends,
+};
 pub use record::RecordHeaders;
 pub use settings::{KafkaSettings, SettingsError};
 pub use topics::{TopicReport, TopicState, ensure_topics};

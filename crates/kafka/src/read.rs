@@ -1,5 +1,5 @@
 //! A whole topic, from its start, or from where it ended at an earlier moment, to where it ended
-//! when the reading began; without a group.
+//! when the reading began; or a range of one partition. Without a group.
 
 use crate::KafkaError;
 use crate::client::{self, QuietContext, blocking};
@@ -14,6 +14,7 @@ use rdkafka::error::KafkaError as NativeError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,7 +44,7 @@ pub async fn read_topic(
     let (settings, topic) = (settings.clone(), topic.to_owned());
     let each = move |message: &BorrowedMessage<'_>| visit(message.partition(), copy(message));
     blocking("reader", move || {
-        read(&settings, &topic, &Ends::new(), each)
+        read(&settings, &topic, &Part::default(), each)
     })
     .await
 }
@@ -71,13 +72,41 @@ pub async fn read_topic_since(
     since: &Ends,
     mut visit: impl FnMut(i32, PolledRecord, Vec<(String, Bytes)>) + Send + 'static,
 ) -> Result<u64, KafkaError> {
-    let (settings, topic, since) = (settings.clone(), topic.to_owned(), since.clone());
+    let (settings, topic) = (settings.clone(), topic.to_owned());
+    let part = Part {
+        since: since.clone(),
+        until: None,
+    };
     let each = move |message: &BorrowedMessage<'_>| {
         let record = copy(message);
         let headers = named(record.headers.as_deref());
         visit(message.partition(), record, headers);
     };
-    blocking("reader", move || read(&settings, &topic, &since, each)).await
+    blocking("reader", move || read(&settings, &topic, &part, each)).await
+}
+
+/// What partition `partition` of the data topic holds in `range` now: gives each record to `visit`,
+/// in order. Ends with the range, or with the partition as it was at the beginning; returns how many
+/// records there were.
+///
+/// # Errors
+/// As [`read_topic`].
+pub async fn read_range(
+    settings: &KafkaSettings,
+    partition: i32,
+    range: Range<i64>,
+    mut visit: impl FnMut(PolledRecord) + Send + 'static,
+) -> Result<u64, KafkaError> {
+    let settings = settings.clone();
+    let part = Part {
+        since: Ends::from([(partition, range.start)]),
+        until: Some(Ends::from([(partition, range.end)])),
+    };
+    let each = move |message: &BorrowedMessage<'_>| visit(copy(message));
+    blocking("reader", move || {
+        read(&settings, &settings.topic, &part, each)
+    })
+    .await
 }
 
 /// Where `topic` ends now.
@@ -91,6 +120,15 @@ pub async fn topic_ends(settings: &KafkaSettings, topic: &str) -> Result<Ends, K
     blocking("client", ask).await
 }
 
+/// Which part of a topic is read.
+#[derive(Debug, Default)]
+struct Part {
+    /// From here; of a partition that is not named, from its start.
+    since: Ends,
+    /// Up to here, and nothing of a partition that is not named.
+    until: Option<Ends>,
+}
+
 fn ends(settings: &KafkaSettings, topic: &str) -> Result<Ends, KafkaError> {
     let asker = client::asker(settings, GROUP)?;
     let count = client::partition_count(&asker, settings, topic, client::ANSWER)?;
@@ -101,7 +139,7 @@ fn ends(settings: &KafkaSettings, topic: &str) -> Result<Ends, KafkaError> {
 fn read(
     settings: &KafkaSettings,
     topic: &str,
-    since: &Ends,
+    part: &Part,
     mut each: impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<u64, KafkaError> {
     settings.validate()?;
@@ -114,7 +152,7 @@ fn read(
     let reader: BaseConsumer<QuietContext> =
         config.create_with_context(QuietContext).map_err(failed)?;
     let count = client::partition_count(&reader, settings, topic, client::ANSWER)?;
-    let mut open = open(&reader, settings, topic, count, since)?;
+    let mut open = open(&reader, settings, topic, count, part)?;
     let (mut records, mut last) = (0u64, Instant::now());
     while !open.is_empty() {
         match reader.poll(POLL) {
@@ -156,14 +194,19 @@ fn open(
     settings: &KafkaSettings,
     topic: &str,
     count: u32,
-    since: &Ends,
+    part: &Part,
 ) -> Result<Ends, KafkaError> {
     let partitions: Vec<i32> = (0..i32::try_from(count).unwrap_or(i32::MAX)).collect();
     let mut starts = client::ends(reader, settings, topic, &partitions, Offset::Beginning)?;
     for (partition, start) in &mut starts {
-        *start = since.get(partition).copied().unwrap_or(0).max(*start);
+        *start = part.since.get(partition).copied().unwrap_or(0).max(*start);
     }
     let mut ends = client::ends(reader, settings, topic, &partitions, Offset::End)?;
+    if let Some(until) = &part.until {
+        for (partition, end) in &mut ends {
+            *end = until.get(partition).copied().unwrap_or(0).min(*end);
+        }
+    }
     ends.retain(|partition, end| starts.get(partition).is_some_and(|start| start < end));
     let mut list = TopicPartitionList::with_capacity(ends.len());
     let failed = |error: NativeError| client::unavailable(settings, "reading", &error);

@@ -14,7 +14,7 @@ mod reply;
 mod s3;
 pub mod settings;
 
-use super::{Create, ErrorClass, OpenError, SegmentSink, SinkError};
+use super::{Create, ErrorClass, Level, OpenError, Replace, SegmentSink, SinkError, Version};
 use crate::settings::DestinationSettings;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{
     Attribute, Attributes, BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt,
-    PutMode, PutOptions, PutPayload, RetryConfig,
+    PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
 };
 use settings::{AzureSettings, S3Settings};
 use std::fmt;
@@ -283,13 +283,7 @@ impl SegmentSink for CloudSink {
     }
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>, SinkError> {
-        let path = self.path(name)?;
-        let read = async { self.store.get(&path).await?.bytes().await };
-        match read.await {
-            Ok(object) => Ok(Some(object)),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(self.failed(Verb::Read, name, error)),
-        }
+        Ok(self.get_versioned(name).await?.map(|(object, _)| object))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, SinkError> {
@@ -300,6 +294,58 @@ impl SegmentSink for CloudSink {
         });
         let listed: Result<Vec<_>, _> = listed.try_collect().await;
         listed.map_err(|error| self.failed(Verb::List, prefix, error))
+    }
+
+    async fn level(&self, prefix: &str) -> Result<Level, SinkError> {
+        let below = self.path(prefix.trim_end_matches('/'))?;
+        let listed = self.store.list_with_delimiter(Some(&below)).await;
+        let listed = listed.map_err(|error| self.failed(Verb::List, prefix, error))?;
+        let folders = listed.common_prefixes.iter();
+        let folders = folders.filter_map(|path| Some(format!("{}/", self.name_of(path)?)));
+        let objects = listed.objects.iter();
+        let objects = objects.filter_map(|object| self.name_of(&object.location));
+        let mut level = Level {
+            prefixes: folders.collect(),
+            names: objects.collect(),
+        };
+        level.prefixes.sort_unstable();
+        level.names.sort_unstable();
+        Ok(level)
+    }
+
+    async fn get_versioned(&self, name: &str) -> Result<Option<(Bytes, Version)>, SinkError> {
+        let path = self.path(name)?;
+        let read = async {
+            let found = self.store.get(&path).await?;
+            let version = UpdateVersion {
+                e_tag: found.meta.e_tag.clone(),
+                version: found.meta.version.clone(),
+            };
+            Ok((found.bytes().await?, Version(version)))
+        };
+        match read.await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(Verb::Read, name, error)),
+        }
+    }
+
+    async fn replace(
+        &self,
+        name: &str,
+        object: Bytes,
+        version: &Version,
+    ) -> Result<Replace, SinkError> {
+        let path = self.path(name)?;
+        let options = self.options(PutMode::Update(version.0.clone()), name);
+        let put = self
+            .store
+            .put_opts(&path, PutPayload::from(object), options);
+        match put.await {
+            Ok(_) => Ok(Replace::Replaced),
+            Err(Error::Precondition { .. } | Error::NotFound { .. }) => Ok(Replace::Changed),
+            Err(error) => Err(self.failed(Verb::Create, name, error)),
+        }
     }
 
     async fn delete(&self, name: &str) -> Result<(), SinkError> {

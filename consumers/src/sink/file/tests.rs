@@ -111,3 +111,46 @@ fn what_is_no_destination_is_refused_with_what_there_is() {
         assert!(text.contains("there are: s3://bucket/prefix, "), "{text}");
     }
 }
+
+#[tokio::test]
+async fn only_the_version_that_was_read_is_replaced() {
+    let temp = TempDir::new().unwrap();
+    let sink = opened(temp.path()).await;
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    sink.create_if_absent("t/x", bytes("first")).await.unwrap();
+    let (object, first) = sink.get_versioned("t/x").await.unwrap().unwrap();
+    assert_eq!(object, "first");
+    let replace = |text, version: &Version| {
+        let (sink, version) = (Arc::clone(&sink), version.clone());
+        async move { sink.replace("t/x", bytes(text), &version).await.unwrap() }
+    };
+    assert_eq!(replace("second one", &first).await, Replace::Replaced);
+    assert_eq!(sink.get("t/x").await.unwrap().unwrap(), "second one");
+    assert_eq!(replace("third", &first).await, Replace::Changed);
+    assert_eq!(sink.get("t/x").await.unwrap().unwrap(), "second one");
+    assert_eq!(sink.list("t/").await.unwrap(), ["t/x"], "nothing beside it");
+    sink.delete("t/x").await.unwrap();
+    assert_eq!(replace("third", &first).await, Replace::Changed);
+    assert_eq!(sink.get_versioned("t/x").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn level_by_level_all_names_are_met() {
+    let temp = TempDir::new().unwrap();
+    let sink = opened(temp.path()).await;
+    for name in ["a/b/c", "a/b/d", "a/e", "f%20/x"] {
+        sink.create_if_absent(name, Bytes::new()).await.unwrap();
+    }
+    let (mut open, mut names) = (vec![String::new()], Vec::new());
+    while let Some(prefix) = open.pop() {
+        let level = sink.level(&prefix).await.unwrap();
+        assert!(level.prefixes.iter().all(|it| it.ends_with('/')));
+        open.extend(level.prefixes);
+        names.extend(level.names);
+    }
+    let mut listed = sink.list("").await.unwrap();
+    names.sort();
+    listed.sort();
+    assert_eq!(names, listed);
+    assert_eq!(sink.level("none/").await.unwrap(), Level::default());
+}

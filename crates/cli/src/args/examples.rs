@@ -79,6 +79,17 @@ Examples:
 
 Exit codes: 0 as expected; 1 a difference was found; 2 they could not be run or counted.";
 
+/// Of `cloudsync verify`.
+pub const VERIFY: &str = "\
+Examples:
+  cloudsync verify --data-dir /tmp/proof --with-topic     # a demo that was kept
+  cloudsync verify --config /etc/cloudsync.toml --output json
+  cloudsync verify --config /etc/cloudsync.toml --since 24h
+  cloudsync verify --config /etc/cloudsync.toml --state /var/tmp/verify --repair
+  cloudsync verify --config /etc/cloudsync.toml --no-log  # everything, without asking Kafka
+
+Exit codes: 0 equal (after a repair: by then); 1 a difference; 2 they could not be compared.";
+
 /// Of `cloudsync receipt`.
 pub const RECEIPT: &str = "\
 A gateway remembers the last ids that it has acknowledged (gateway.receipts), and in Redis

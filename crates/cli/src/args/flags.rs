@@ -2,6 +2,7 @@
 
 use super::{
     ConsumerArgs, DlqWhich, DoctorArgs, EnsureArgs, GatewayArgs, LagArgs, ScenariosArgs, UpArgs,
+    VerifyArgs,
 };
 use cloudsync_runtime::settings::FlagValue;
 
@@ -96,6 +97,16 @@ impl LagArgs {
 }
 
 impl ScenariosArgs {
+    /// The settings among these flags.
+    #[must_use]
+    pub fn flags(&self) -> Vec<FlagValue> {
+        Flags::default()
+            .with("--brokers", "kafka.brokers", self.brokers.as_ref())
+            .0
+    }
+}
+
+impl VerifyArgs {
     /// The settings among these flags.
     #[must_use]
     pub fn flags(&self) -> Vec<FlagValue> {

@@ -70,6 +70,13 @@ async fn demo(args: &DemoArgs, common: &Common) -> Result<(), Failure> {
         send_and_count(args, common, &settings, place.path()).await?
     };
     print(&ledger, args.output)?;
+    if let Place::Given(kept) = &place {
+        common.note(format_args!(
+            "\nTo compare the two destinations with each other and with the log:\n  cloudsync verify \
+             --data-dir {} --with-topic",
+            kept.display()
+        ));
+    }
     if ledger.is_clean() {
         // A recount has sent nothing.
         return match ledger.left_out() {

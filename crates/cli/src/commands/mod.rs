@@ -18,6 +18,8 @@ pub mod lag;
 
 pub mod scenarios;
 
+pub mod verify;
+
 pub mod dedupe;
 
 pub mod dlq;
@@ -69,6 +71,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         | Command::Receipt(_)
         | Command::Scenarios(_)
         | Command::Dlq(_)
+        | Command::Verify(_)
         | Command::Dedupe(_) => "warn",
         _ => "info",
     };
@@ -88,6 +91,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Lag(args) => lag::run(&args, &common).await,
         Command::Scenarios(args) => scenarios::run(&args, &common).await,
         Command::Dlq(args) => dlq::run(&args, &common).await,
+        Command::Verify(args) => verify::run(&args, &common).await,
         Command::Dedupe(args) => dedupe::run(&args, &common).await,
         Command::Bench(args) => bench::run(&args, &common, log).await,
         Command::BenchRole(_) => crate::bench::role::run().await,

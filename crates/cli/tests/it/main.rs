@@ -22,3 +22,4 @@ mod tampering;
 mod terminal;
 mod up;
 mod usage;
+mod verify;
