@@ -7,6 +7,8 @@ use cloudsync_harness::endpoint::{Behaviour, Endpoint};
 use cloudsync_harness::program::{Up, binary, was_killed};
 use cloudsync_kafka::{ProduceRecord, Producer, lag, read_topic, topic_ends};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -70,41 +72,7 @@ async fn poison_is_set_aside_and_told_and_redriven_once() {
     let good = u64::from(records) - poison;
     assert_eq!(endpoint.with_effect() as u64, good, "none of the others");
 
-    // Why, for each of them.
-    let found = dlq(&up, &["ls"]);
-    assert_eq!(found["total"], poison);
-    let mut ids = std::collections::BTreeSet::new();
-    for entry in found["entries"].as_array().unwrap() {
-        let id = entry["id"].as_str().unwrap();
-        let number: u32 = id.rsplit('-').next().unwrap().parse().unwrap();
-        assert!(
-            number.is_multiple_of(EVERY) && ids.insert(id.to_owned()),
-            "{entry}"
-        );
-        for (name, value) in [
-            ("state", "open"),
-            ("destination", "aws"),
-            ("reason", "rejected"),
-            ("class", "rejected"),
-            ("code", "400"),
-        ] {
-            assert_eq!(entry[name], value, "{name} of {entry}");
-        }
-        assert_eq!(
-            (&entry["attempts"], &entry["redrives"]),
-            (&1.into(), &0.into())
-        );
-        assert_eq!(entry["fingerprint"].as_str().unwrap().len(), 16, "{entry}");
-        assert!(
-            entry["message"].as_str().unwrap().contains("400"),
-            "{entry}"
-        );
-    }
-    assert_eq!(ids.len() as u64, poison);
-    let kinds = dlq(&up, &["ls", "--histogram"]);
-    assert_eq!(kinds["histogram"][0]["count"], poison, "{kinds}");
-    assert_eq!(kinds["histogram"].as_array().unwrap().len(), 1, "{kinds}");
-
+    let ids = reasons(&up, poison);
     // What would be done changes nothing.
     let before = ends(&up).await;
     assert_eq!(dlq(&up, &["redrive", "--dry-run"])["total"], poison);
@@ -114,27 +82,8 @@ async fn poison_is_set_aside_and_told_and_redriven_once() {
     );
     assert_eq!(ends(&up).await, before);
 
-    // The cause is removed; the first redrive dies between records and markers.
     endpoint.poison(None);
-    let audit = data.path().join("audit.ndjson");
-    let audited = [
-        "redrive",
-        "--rate",
-        "50",
-        "--audit",
-        audit.to_str().unwrap(),
-    ];
-    let moment = ("CLOUDSYNC_KILL_AT", "between-redrive-and-marker:2");
-    let died = run(&up, &audited, &[moment]);
-    assert!(was_killed(died.status), "{}", text(&died));
-    let open = count(&up, &[]);
-    let told = std::fs::read_to_string(&audit).unwrap().lines().count() as u64;
-    assert!(
-        0 < poison - open && poison - open < told,
-        "{told} told, {open} open"
-    );
-    let rest = ["redrive", "--audit", audit.to_str().unwrap()];
-    assert_eq!(dlq(&up, &rest)["redriven"], open);
+    redrive_in_two(&up, data.path(), poison);
     settled(&up, &endpoint).await;
     let seen = endpoint.seen();
     for (id, seen) in &seen {
@@ -146,17 +95,6 @@ async fn poison_is_set_aside_and_told_and_redriven_once() {
         );
     }
     assert_eq!(seen.len(), journal.len());
-    let lines = std::fs::read_to_string(&audit).unwrap();
-    let lines: Vec<Value> = lines
-        .lines()
-        .map(|it| serde_json::from_str(it).unwrap())
-        .collect();
-    assert_eq!(lines.len() as u64, told + open, "a line for each change");
-    assert!(
-        lines
-            .iter()
-            .all(|line| line["change"] == "redriven" && !line["to"].is_null())
-    );
 
     // A second one changes nothing, here or there.
     let before = ends(&up).await;
@@ -199,38 +137,11 @@ async fn what_fails_after_three_redrives_is_parked() {
     let left = dlq(&up, &["redrive"]);
     assert_eq!((&left["redriven"], &left["parked"]), (&0.into(), &2.into()));
 
-    // Which ones: by each of the filters.
-    let id = "parked-00000010";
-    let cases: [(&[&str], u64); 9] = [
-        (&["--id", id], 1),
-        (&["--destination", "azure"], 0),
-        (&["--reason", "rejected", "--code", "400"], 2),
-        (&["--reason", "exhausted"], 0),
-        (&["--class", "transient"], 0),
-        (&["--older-than", "1h"], 0),
-        (&["--newer-than", "1h", "--class", "rejected"], 2),
-        (&["--key", "key-0"], 2),
-        (&["--key", "key-1"], 0),
-    ];
-    for (words, expected) in cases {
-        assert_eq!(count(&up, words), expected, "{words:?}");
-    }
-    let entry = dlq(&up, &["ls", "--id", id])["entries"][0]["entry"].clone();
-    let entry = &entry.as_str().unwrap()[..12];
-    let shown = dlq(&up, &["show", entry]);
-    assert!(
-        shown["entries"][0]["payload"]
-            .as_str()
-            .unwrap()
-            .contains("\"n\":10"),
-        "{shown}"
-    );
-    assert_eq!(run(&up, &["show", "00000000"], &[]).status.code(), Some(1));
-    assert_eq!(run(&up, &["drop"], &[]).status.code(), Some(2));
+    let entry = filters(&up);
 
     // One is dropped; the other goes once more, as somebody insists, and has its effect.
-    assert_eq!(dlq(&up, &["drop", entry])["dropped"], 1);
-    assert_eq!(dlq(&up, &["drop", entry])["dropped"], 0);
+    assert_eq!(dlq(&up, &["drop", &entry])["dropped"], 1);
+    assert_eq!(dlq(&up, &["drop", &entry])["dropped"], 0);
     endpoint.poison(None);
     assert_eq!(dlq(&up, &["redrive", "--force"])["redriven"], 1);
     settled(&up, &endpoint).await;
@@ -296,6 +207,110 @@ async fn what_cannot_be_decoded_comes_back_to_one_destination() {
         assert!(verdict.is_clean(), "{}", verdict.summary());
     }
     stop(&mut up).await;
+}
+
+/// What `ls` says of each of the `poison` entries is why it was set aside. Out: their ids.
+fn reasons(up: &Up, poison: u64) -> BTreeSet<String> {
+    let found = dlq(up, &["ls"]);
+    assert_eq!(found["total"], poison);
+    let mut ids = BTreeSet::new();
+    for entry in found["entries"].as_array().unwrap() {
+        let id = entry["id"].as_str().unwrap();
+        let number: u32 = id.rsplit('-').next().unwrap().parse().unwrap();
+        assert!(
+            number.is_multiple_of(EVERY) && ids.insert(id.to_owned()),
+            "{entry}"
+        );
+        for (name, value) in [
+            ("state", "open"),
+            ("destination", "aws"),
+            ("reason", "rejected"),
+            ("class", "rejected"),
+            ("code", "400"),
+        ] {
+            assert_eq!(entry[name], value, "{name} of {entry}");
+        }
+        assert_eq!(
+            (&entry["attempts"], &entry["redrives"]),
+            (&1.into(), &0.into())
+        );
+        assert_eq!(entry["fingerprint"].as_str().unwrap().len(), 16, "{entry}");
+        assert!(
+            entry["message"].as_str().unwrap().contains("400"),
+            "{entry}"
+        );
+    }
+    assert_eq!(ids.len() as u64, poison);
+    let kinds = dlq(up, &["ls", "--histogram"]);
+    assert_eq!(kinds["histogram"][0]["count"], poison, "{kinds}");
+    assert_eq!(kinds["histogram"].as_array().unwrap().len(), 1, "{kinds}");
+    ids
+}
+
+/// The first redrive dies between records and markers, the second goes on where that was.
+fn redrive_in_two(up: &Up, data: &Path, poison: u64) {
+    let audit = data.join("audit.ndjson");
+    let audited = [
+        "redrive",
+        "--rate",
+        "50",
+        "--audit",
+        audit.to_str().unwrap(),
+    ];
+    let moment = ("CLOUDSYNC_KILL_AT", "between-redrive-and-marker:2");
+    let died = run(up, &audited, &[moment]);
+    assert!(was_killed(died.status), "{}", text(&died));
+    let open = count(up, &[]);
+    let told = std::fs::read_to_string(&audit).unwrap().lines().count() as u64;
+    assert!(
+        0 < poison - open && poison - open < told,
+        "{told} told, {open} open"
+    );
+    let rest = ["redrive", "--audit", audit.to_str().unwrap()];
+    assert_eq!(dlq(up, &rest)["redriven"], open);
+    let lines = std::fs::read_to_string(&audit).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    assert_eq!(lines.len() as u64, told + open, "a line for each change");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["change"] == "redriven" && !line["to"].is_null())
+    );
+}
+
+/// Each filter finds what it should. Out: an entry.
+fn filters(up: &Up) -> String {
+    let id = "parked-00000010";
+    let cases: [(&[&str], u64); 9] = [
+        (&["--id", id], 1),
+        (&["--destination", "azure"], 0),
+        (&["--reason", "rejected", "--code", "400"], 2),
+        (&["--reason", "exhausted"], 0),
+        (&["--class", "transient"], 0),
+        (&["--older-than", "1h"], 0),
+        (&["--newer-than", "1h", "--class", "rejected"], 2),
+        (&["--key", "key-0"], 2),
+        (&["--key", "key-1"], 0),
+    ];
+    for (words, expected) in cases {
+        assert_eq!(count(up, words), expected, "{words:?}");
+    }
+    let entry = dlq(up, &["ls", "--id", id])["entries"][0]["entry"].clone();
+    let entry: String = entry.as_str().unwrap().chars().take(12).collect();
+    let shown = dlq(up, &["show", &entry]);
+    assert!(
+        shown["entries"][0]["payload"]
+            .as_str()
+            .unwrap()
+            .contains("\"n\":10"),
+        "{shown}"
+    );
+    assert_eq!(run(up, &["show", "00000000"], &[]).status.code(), Some(1));
+    assert_eq!(run(up, &["drop"], &[]).status.code(), Some(2));
+    entry
 }
 
 async fn entries_of(up: &Up, destination: &str, wanted: u64) {

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 /// Entries between reading and whatever is done with them.
 const QUEUE: usize = 256;
@@ -62,7 +62,8 @@ pub(super) struct Found {
 /// Entries on their way.
 pub(super) struct Entries {
     pub(super) queue: mpsc::Receiver<Found>,
-    reading: JoinHandle<Result<u64, KafkaError>>,
+    /// One task, which ends with this.
+    reading: JoinSet<Result<u64, KafkaError>>,
 }
 
 // === impl States ===
@@ -166,7 +167,8 @@ impl Which {
     pub(super) fn entries(&self, fold: Fold) -> Entries {
         let (sender, queue) = mpsc::channel(QUEUE);
         let (filter, kafka) = (Arc::clone(&self.filter), self.kafka.clone());
-        let reading = tokio::spawn(async move {
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
             let topic = kafka.dlq_topic.clone();
             let visit = move |partition, record| {
                 if sender.is_closed() {
@@ -191,10 +193,11 @@ impl Which {
 
 impl Entries {
     /// Whether everything was read; asked when the queue has come to its end.
-    pub(super) async fn ended(self, kafka: &KafkaSettings) -> Result<(), Failure> {
-        match self.reading.await {
-            Ok(read) => read.map(drop).map_err(|error| unread(error, kafka)),
-            Err(error) => Err(Failure::Failed(anyhow!("the reading ended: {error}"))),
+    pub(super) async fn ended(mut self, kafka: &KafkaSettings) -> Result<(), Failure> {
+        match self.reading.join_next().await {
+            Some(Ok(read)) => read.map(drop).map_err(|error| unread(error, kafka)),
+            Some(Err(error)) => Err(Failure::Failed(anyhow!("the reading ended: {error}"))),
+            None => Ok(()),
         }
     }
 }
