@@ -34,15 +34,13 @@ pub(super) fn store(
 ) -> Result<MicrosoftAzure, String> {
     let azure = &settings.azure;
     let connection = connection(azure)?;
-    let environment = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let account = azure.account.clone().or(connection.account);
     let account = account.or_else(|| environment("AZURE_STORAGE_ACCOUNT_NAME"));
     let account = account.ok_or(
         "the storage account is not known: set azure.account, AZURE_STORAGE_ACCOUNT_NAME or \
          AZURE_STORAGE_CONNECTION_STRING",
     )?;
-    let endpoint = azure.endpoint.clone().or(connection.endpoint);
-    let endpoint = endpoint.or_else(|| environment("AZURE_STORAGE_ENDPOINT"));
+    let endpoint = of_the_service(azure, connection.endpoint);
     let key = azure.account_key.clone().or(connection.key);
     let sas = azure.sas.clone().or(connection.sas);
     let mut builder = match (key, sas) {
@@ -64,6 +62,21 @@ pub(super) fn store(
         .with_http_connector(Connector)
         .build()
         .map_err(|error| error.to_string())
+}
+
+/// The service's URL, where it does not follow from the account's name.
+pub(super) fn endpoint(azure: &AzureSettings) -> Option<String> {
+    let connection = connection(azure).unwrap_or_default();
+    of_the_service(azure, connection.endpoint)
+}
+
+fn of_the_service(azure: &AzureSettings, connection: Option<String>) -> Option<String> {
+    let endpoint = azure.endpoint.clone().or(connection);
+    endpoint.or_else(|| environment("AZURE_STORAGE_ENDPOINT"))
+}
+
+fn environment(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The connection string that is to be used; nothing, where another way in is set.

@@ -52,6 +52,17 @@ struct Place {
     prefix: Path,
 }
 
+/// The URL that the service of `settings` is spoken to under, where one is set, in the settings or in
+/// the environment.
+#[must_use]
+pub fn endpoint(settings: &DestinationSettings) -> Option<String> {
+    match settings.url.split_once("://") {
+        Some(("s3", _)) => s3::endpoint(&settings.s3),
+        Some(("az", _)) => azure::endpoint(&settings.azure),
+        _ => None,
+    }
+}
+
 /// The sink at the URL of `settings`; `None` for a URL of another kind. Nothing is asked.
 ///
 /// # Errors

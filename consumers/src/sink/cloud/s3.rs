@@ -22,19 +22,15 @@ pub(super) fn store(settings: &DestinationSettings, bucket: &str) -> Result<Amaz
     let s3 = &settings.s3;
     let profile = profile_of(s3)?;
     let mut builder = credentials(s3, profile.as_ref());
-    let environment = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let region = s3.region.clone();
     let region = region.or_else(|| environment("AWS_REGION"));
     let region = region.or_else(|| environment("AWS_DEFAULT_REGION"));
     if let Some(region) = region.or_else(|| profile.and_then(|profile| profile.region)) {
         builder = builder.with_region(region);
     }
-    let endpoint = s3.endpoint.clone();
-    let endpoint = endpoint.or_else(|| environment("AWS_ENDPOINT_URL_S3"));
-    let endpoint = endpoint.or_else(|| environment("AWS_ENDPOINT_URL"));
     let mut plain = false;
     let path_style = s3.path_style.unwrap_or(true);
-    if let Some(endpoint) = endpoint {
+    if let Some(endpoint) = endpoint(s3) {
         plain = super::may_be_plain(&endpoint, settings.allow_private)?;
         builder = builder.with_config(
             AmazonS3ConfigKey::S3Endpoint,
@@ -51,6 +47,17 @@ pub(super) fn store(settings: &DestinationSettings, bucket: &str) -> Result<Amaz
         .with_http_connector(Connector)
         .build()
         .map_err(|error| error.to_string())
+}
+
+/// The service's URL, where it is not Amazon's.
+pub(super) fn endpoint(s3: &S3Settings) -> Option<String> {
+    let endpoint = s3.endpoint.clone();
+    let endpoint = endpoint.or_else(|| environment("AWS_ENDPOINT_URL_S3"));
+    endpoint.or_else(|| environment("AWS_ENDPOINT_URL"))
+}
+
+fn environment(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The address that stands in front of a name: with the bucket in the host, where that is asked for.

@@ -70,11 +70,9 @@ async fn demo(args: &DemoArgs, common: &Common) -> Result<(), Failure> {
         send_and_count(args, common, &settings, place.path()).await?
     };
     print(&ledger, args.output)?;
-    if let Place::Given(kept) = &place {
+    if let Some(line) = verify_line(&place, &settings) {
         common.note(format_args!(
-            "\nTo compare the two destinations with each other and with the log:\n  cloudsync verify \
-             --data-dir {} --with-topic",
-            kept.display()
+            "\nTo compare the two destinations with each other:\n  {line}"
         ));
     }
     if ledger.is_clean() {
@@ -91,6 +89,27 @@ async fn demo(args: &DemoArgs, common: &Common) -> Result<(), Failure> {
         place.keep().display()
     ));
     Err(Failure::Told)
+}
+
+/// The line that compares the destinations, if they are still there when this has ended.
+fn verify_line(place: &Place, settings: &Settings) -> Option<String> {
+    if let Place::Given(kept) = place {
+        let directory = kept.display();
+        return Some(format!(
+            "cloudsync verify --data-dir {directory} --with-topic"
+        ));
+    }
+    let variables = settings.destinations.iter().map(|(name, destination)| {
+        let clouds = ["s3://", "az://"];
+        let stays = clouds.iter().any(|it| destination.url.starts_with(it));
+        let variable = format!("CLOUDSYNC_DESTINATIONS__{}__URL", name.to_uppercase());
+        stays.then(|| format!("{variable}={}", destination.url))
+    });
+    let variables: Option<Vec<_>> = variables.collect();
+    Some(format!(
+        "{} cloudsync verify --no-log",
+        variables?.join(" ")
+    ))
 }
 
 // === where it lies ===

@@ -7,6 +7,7 @@
 use super::Common;
 use crate::args::{Output, VerifyArgs};
 use crate::demo::kept::KeptLog;
+use crate::demo::places;
 use crate::failure::Failure;
 use crate::say;
 use crate::settings::{Settings, absolute};
@@ -321,7 +322,13 @@ fn settings(args: &VerifyArgs, common: &Common) -> Result<Settings, Failure> {
         }
         None => Settings::default(),
     };
-    common.settings(defaults, args.flags())
+    let mut settings = common.settings(defaults, args.flags())?;
+    if let Some(directory) = &args.data_dir {
+        // A demo delivers below prefixes of its own, which its directory remembers.
+        let path = absolute(directory).context("cannot tell the current directory")?;
+        places::recall(&mut settings, &path)?;
+    }
+    Ok(settings)
 }
 
 /// A group that has committed nothing would make any two destinations equal.

@@ -10,6 +10,7 @@ use crate::failure::Failure;
 use crate::settings::Settings;
 use anyhow::Context;
 use cloudsync_consumers::DestinationSettings;
+use cloudsync_consumers::sink::cloud;
 use cloudsync_runtime::redact;
 use hyper::Uri;
 use std::fmt::Write as _;
@@ -84,8 +85,8 @@ impl Front {
             let (authority, rest) = parts(server).ok_or_else(|| {
                 Failure::usage(format!(
                     "--faults {destination}: nothing can be put before {}; faults need a \
-                     destination that speaks HTTP without TLS (destinations.{destination}.url = \
-                     http://host:port/path)",
+                     destination that speaks HTTP without TLS: destinations.{destination}.url = \
+                     http://host:port/path, or s3:// and az:// with an endpoint at http://",
                     redact::url(server)
                 ))
             })?;
@@ -129,7 +130,13 @@ fn told(name: &str, proxy: &FaultyProxy) -> String {
 
 /// Where the URL of the server stands that `destination` speaks to.
 fn server_of(destination: &mut DestinationSettings) -> &mut String {
-    &mut destination.url
+    match cloud::endpoint(destination) {
+        Some(endpoint) if destination.url.starts_with("s3:") => {
+            destination.s3.endpoint.insert(endpoint)
+        }
+        Some(endpoint) => destination.azure.endpoint.insert(endpoint),
+        None => &mut destination.url,
+    }
 }
 
 /// Authority and rest of an `http://` URL.
