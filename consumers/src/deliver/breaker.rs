@@ -157,12 +157,12 @@ impl Breaker {
         }
     }
 
-    /// After how long an attempt that may take `longest` is not over in time: half of that, and
-    /// sooner where it would be unusual.
+    /// After how long an attempt that may take `longest` is not over in time: when it would be
+    /// unusual; half of that, while nothing is known.
     #[must_use]
     pub fn in_time(&self, longest: Duration) -> Duration {
         let unusual = self.slowest.map(|it| LEAST_IN_TIME.max(it * UNUSUAL));
-        unusual.map_or(longest / 2, |unusual| unusual.min(longest / 2))
+        unusual.map_or(longest / 2, |unusual| unusual.min(longest))
     }
 
     /// The attempt of `ticket` succeeded, and `took` so long. Out: whether that closed it.

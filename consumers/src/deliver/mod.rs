@@ -16,4 +16,4 @@ mod gate;
 pub use backoff::Backoff;
 pub use breaker::{Admission, Breaker, FAILURE_PERCENT, LONGEST_OPEN, Ticket};
 pub use budget::{RETRY_PERCENT, RetryBudget};
-pub use gate::{About, Gate, Limits};
+pub use gate::{About, Alone, Gate, Limits};

@@ -10,7 +10,7 @@ use super::Walk;
 use super::lease::Held;
 use crate::chain::closed::subject;
 use crate::counters::Counters;
-use crate::deliver::{About, Admission, Backoff};
+use crate::deliver::{About, Admission, Alone, Backoff};
 use crate::health::Alarm;
 use crate::parse::{Named, Polled};
 use crate::sink::{Applied, ErrorClass, Outgoing, SinkError};
@@ -41,6 +41,8 @@ pub(super) struct Job {
     failed: u32,
     /// What was tried, for the dead letter.
     cause: Cause,
+    /// It fails while others are taken.
+    alone: Option<Alone>,
     /// How it failed last, and what the destination had taken then.
     others: Option<(ErrorClass, u64)>,
     /// Its place is taken by something that has to be looked at.
@@ -91,6 +93,7 @@ impl Job {
             backoff: Backoff::new(BASE, CAP),
             failed: 0,
             cause: Cause::default(),
+            alone: None,
             others: None,
             alarm: None,
         }
@@ -307,6 +310,14 @@ impl Walk {
         let at_least = match error.class {
             ErrorClass::Throttled(after) => after,
             _ => Duration::ZERO,
+        };
+        if about.is_itself(error.class) && job.alone.is_none() {
+            job.alone = Some(gate.alone());
+        }
+        // Of a part of the destination it says something of that part, and not of the record.
+        let about = match gate.few_are_alone() {
+            true => about,
+            false => About::Destination,
         };
         let attempts = self.shared.attempts;
         if job.failed(error.class, about, gate.is_closed(), gate.taken()) >= attempts {

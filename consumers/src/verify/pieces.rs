@@ -36,8 +36,8 @@ pub(super) struct Piece {
 /// Its lines, by offset.
 pub(super) type PieceLines = BTreeMap<i64, Vec<u8>>;
 
-/// Fixes that are fetched at once.
-const AT_ONCE: usize = 4_096;
+/// Fixes that are fetched at once: a record may have a megabyte.
+const AT_ONCE: usize = 64;
 /// Lines of one segment, in bytes: a longer gap becomes several segments.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -65,6 +65,14 @@ impl Repair<'_> {
                     continue;
                 };
                 let line = with_offset(line, fix.offset());
+                if lines
+                    .get(&fix.offset())
+                    .is_some_and(|there| !same_id(there, &line))
+                {
+                    // Another log's record, from a place that does not say which log.
+                    self.not_there(&piece.chain.segment(piece.start).to_string(), fix);
+                    continue;
+                }
                 bytes += line.len();
                 lines.insert(fix.offset(), line);
             }
@@ -142,20 +150,25 @@ impl Repair<'_> {
             .or_else(|| before.and_then(same)))
     }
 
+    /// Whether the log still has all of `piece`, and so was asked for it.
+    pub(super) fn log_has(&self, piece: &Piece) -> bool {
+        let Piece {
+            chain, start, end, ..
+        } = piece;
+        let ours = self
+            .log
+            .is_some_and(|log| *log.topic == *chain.topic && *log.id == *chain.log);
+        let has = |(from, to): &(i64, i64)| from <= start && end <= to;
+        ours && self.source.kafka.is_some() && self.ranges.get(&chain.partition).is_some_and(has)
+    }
+
     async fn covered_in_log(&self, piece: &Piece) -> Result<Option<(u64, String)>, VerifyError> {
         let Piece {
             chain, start, end, ..
         } = piece;
-        let log = self
-            .log
-            .filter(|log| *log.topic == *chain.topic && *log.id == *chain.log);
-        let (Some(_), Some(kafka)) = (log, &self.source.kafka) else {
+        let (true, Some(kafka)) = (self.log_has(piece), &self.source.kafka) else {
             return Ok(None);
         };
-        let has = |(from, to): &(i64, i64)| from <= start && end <= to;
-        if !self.ranges.get(&chain.partition).is_some_and(has) {
-            return Ok(None);
-        }
         let covered = Arc::new(Mutex::new((0u64, Digest::default())));
         let taken = Arc::clone(&covered);
         read_range(kafka, chain.partition, *start..*end, move |record| {
@@ -180,17 +193,27 @@ fn what(polled: &Polled) -> What {
     }
 }
 
-/// The lines of a segment that can be read and lie in `piece`: also those that are altered, for
-/// whom nobody may have the right one.
-pub(super) fn own_lines(object: &[u8], piece: &Piece) -> PieceLines {
+/// The lines of a segment that lie in `piece`: also those that are altered, for whom nobody may have
+/// the right one. `None`: it cannot be read.
+pub(super) fn own_lines(object: &[u8], piece: &Piece) -> Option<PieceLines> {
     let mut lines = PieceLines::new();
-    let text = raw_lines(object).unwrap_or_default();
+    let text = raw_lines(object).ok()?;
     each_line(&text, |line, _, _, text| {
         if (piece.start..piece.end).contains(&line.offset) {
             lines.insert(line.offset, text.to_vec());
         }
     });
-    lines
+    Some(lines)
+}
+
+/// Whether two lines are of one identity.
+fn same_id(one: &[u8], other: &[u8]) -> bool {
+    let id_of = |text: &[u8]| {
+        let mut found = None;
+        each_line(text, |_, id, _, _| found = Some(id));
+        found
+    };
+    id_of(one) == id_of(other)
 }
 
 /// `line`, saying `offset`: the first thing that a line says.

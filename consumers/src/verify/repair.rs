@@ -56,7 +56,7 @@ pub(super) struct Repair<'a> {
 /// Most objects that are named.
 const NAMED: usize = 1_000;
 /// Records that are fetched at once in `record` mode.
-const AT_ONCE: usize = 1_024;
+const AT_ONCE: usize = 64;
 
 /// Mends what `found` says at both destinations. `ranges`: first offset, and offset behind the last
 /// one, of each partition that the log has.
@@ -116,6 +116,16 @@ pub async fn mend(
 // === impl Repair ===
 
 impl Repair<'_> {
+    /// What `fix` says would take the place of another record.
+    pub(super) fn not_there(&mut self, name: &str, fix: &Fix) {
+        let (id, offset) = (fix.entry.id, fix.offset());
+        let to = self.name;
+        self.mended.leave(format!(
+            "{to}: {name}: offset {offset} is another record than id16 {id}, which came from another \
+             log: nothing tells where it belongs"
+        ));
+    }
+
     fn sink(&self) -> &Arc<dyn SegmentSink> {
         &self.source.sides[usize::from(self.side & 1)].sink
     }
@@ -170,6 +180,15 @@ impl Repair<'_> {
                 self.leave(&name, "nothing tells where it ends");
                 continue;
             };
+            let ours = self.log;
+            let ours = ours.filter(|log| *log.topic == *chain.topic && *log.id == *chain.log);
+            if ours.is_some_and(|log| end > log.bound(chain.partition)) {
+                self.leave(
+                    &name,
+                    "the other destination has not come so far; run it again later",
+                );
+                continue;
+            }
             let piece = Piece {
                 chain: chain.clone(),
                 start: fault.start,
@@ -250,9 +269,20 @@ impl Repair<'_> {
                 true => self.sink().get_versioned(&name).await?,
                 false => None,
             };
-            let mut lines = match &before {
-                Some((object, _)) => own_lines(object, &piece),
-                None => PieceLines::new(),
+            let read = before.as_ref().map(|(object, _)| own_lines(object, &piece));
+            let mut lines = match read {
+                Some(Some(lines)) => lines,
+                // What was for this destination alone is nowhere else, unless the log has it.
+                Some(None) if !self.log_has(&piece) => {
+                    self.leave(
+                        &name,
+                        "it cannot be read, and without the log nothing tells what was in it for this \
+                         destination alone; once it is removed, the next repair makes it of what the \
+                         other one has",
+                    );
+                    return Ok(());
+                }
+                Some(None) | None => PieceLines::new(),
             };
             let taken = self.lines_of(&mut piece, inside, &mut lines).await?;
             let object = self

@@ -4,7 +4,7 @@
 use super::support::{Log, Sent, get, memory};
 use bytes::Bytes;
 use cloudsync_consumers::sink::{
-    Create, ErrorClass, Looked, OpenError, SegmentSink, connect, look, open_objects,
+    Create, ErrorClass, Level, Looked, OpenError, Replace, SegmentSink, connect, look, open_objects,
 };
 use cloudsync_consumers::{DestinationSettings, WriteMode};
 use cloudsync_harness::clouds::{self, Clouds};
@@ -135,6 +135,53 @@ async fn what_was_created_is_found(settings: &DestinationSettings) {
     assert_eq!(sink.get("big").await.unwrap().unwrap(), Bytes::new());
 }
 
+/// Law 5: of many that replace one version one does; the others find it changed.
+async fn a_version_is_replaced_once(settings: &DestinationSettings) {
+    let sink = open(settings).await;
+    let body = |text: &'static str| Bytes::from_static(text.as_bytes());
+    sink.create_if_absent("a/b", body("one")).await.unwrap();
+    let (found, first) = sink.get_versioned("a/b").await.unwrap().unwrap();
+    assert_eq!(found, body("one"));
+    let replaced = sink.replace("a/b", body("two"), &first).await.unwrap();
+    assert_eq!(replaced, Replace::Replaced, "{}", settings.url);
+    let late = sink.replace("a/b", body("three"), &first).await.unwrap();
+    assert_eq!(late, Replace::Changed, "{}", settings.url);
+    let (found, second) = sink.get_versioned("a/b").await.unwrap().unwrap();
+    assert_eq!(found, body("two"));
+    // Files are compared and then renamed over, so at one moment more than one may.
+    if !settings.url.starts_with("file:") {
+        let many = (0..8).map(|_| sink.replace("a/b", body("four"), &second));
+        let done = join_all(many).await.into_iter().map(Result::unwrap);
+        let done = done.filter(|it| *it == Replace::Replaced).count();
+        assert_eq!(done, 1, "{}", settings.url);
+    }
+    let (_, now) = sink.get_versioned("a/b").await.unwrap().unwrap();
+    sink.delete("a/b").await.unwrap();
+    let gone = sink.replace("a/b", body("five"), &now).await.unwrap();
+    assert_eq!(gone, Replace::Changed, "{}", settings.url);
+    assert_eq!(sink.get_versioned("a/b").await.unwrap(), None);
+}
+
+/// Law 6: level by level one comes to what a list has.
+async fn levels_lead_to_every_name(settings: &DestinationSettings) {
+    let sink = open(settings).await;
+    for name in ["a/p07/1.x", "a/p07/2.x", "a/p08/1.x", "t=x/0f/0f.json"] {
+        sink.create_if_absent(name, Bytes::new()).await.unwrap();
+    }
+    let (mut found, mut open) = (Vec::new(), vec![String::new()]);
+    while let Some(prefix) = open.pop() {
+        let level = sink.level(&prefix).await.unwrap();
+        assert!(level.prefixes.is_sorted() && level.names.is_sorted());
+        open.extend(level.prefixes);
+        found.extend(level.names);
+    }
+    let mut listed = sink.list("").await.unwrap();
+    found.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(found, listed, "{}", settings.url);
+    assert_eq!(sink.level("b/").await.unwrap(), Level::default());
+}
+
 /// The marker: the same destination comes in again, another one does not; a look leaves nothing.
 async fn one_destination_has_a_prefix(settings: &DestinationSettings) {
     if !settings.url.starts_with("file:") {
@@ -170,6 +217,12 @@ async fn every_place_keeps_the_laws() {
     }
     for settings in places.all("found") {
         what_was_created_is_found(&settings).await;
+    }
+    for settings in places.all("versions") {
+        a_version_is_replaced_once(&settings).await;
+    }
+    for settings in places.all("levels") {
+        levels_lead_to_every_name(&settings).await;
     }
     for settings in places.all("marker") {
         one_destination_has_a_prefix(&settings).await;

@@ -4,7 +4,6 @@
 //! access signature); `AZURE_STORAGE_CONNECTION_STRING`; what else the environment has (a key, a
 //! signature, a workload identity, a client secret); the managed identity of the machine.
 
-use super::reply::Connector;
 use super::settings::AzureSettings;
 use crate::settings::DestinationSettings;
 use object_store::azure::{AzureConfigKey, MicrosoftAzure, MicrosoftAzureBuilder};
@@ -57,9 +56,9 @@ pub(super) fn store(
     builder
         .with_account(account)
         .with_container_name(container)
-        .with_client_options(super::options(settings, plain))
+        .with_client_options(super::options(plain))
         .with_retry(super::no_retries())
-        .with_http_connector(Connector)
+        .with_http_connector(super::connector(settings))
         .build()
         .map_err(|error| error.to_string())
 }
@@ -72,7 +71,9 @@ pub(super) fn endpoint(azure: &AzureSettings) -> Option<String> {
 
 fn of_the_service(azure: &AzureSettings, connection: Option<String>) -> Option<String> {
     let endpoint = azure.endpoint.clone().or(connection);
-    endpoint.or_else(|| environment("AZURE_STORAGE_ENDPOINT"))
+    // What is this destination's own is not handed to whoever the environment names.
+    let own = azure.account.is_some() || azure.account_key.is_some() || azure.sas.is_some();
+    endpoint.or_else(|| environment("AZURE_STORAGE_ENDPOINT").filter(|_| !own))
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -87,11 +88,14 @@ fn connection(azure: &AzureSettings) -> Result<Connection, String> {
     if azure.account_key.is_some() || azure.sas.is_some() {
         return Ok(Connection::default());
     }
-    match env::var("AZURE_STORAGE_CONNECTION_STRING") {
-        Ok(text) => Connection::parse(&text)
-            .map_err(|why| format!("AZURE_STORAGE_CONNECTION_STRING: {why}")),
-        Err(_) => Ok(Connection::default()),
-    }
+    let Some(text) = environment("AZURE_STORAGE_CONNECTION_STRING") else {
+        return Ok(Connection::default());
+    };
+    let found = Connection::parse(&text);
+    let found = found.map_err(|why| format!("AZURE_STORAGE_CONNECTION_STRING: {why}"))?;
+    // One of another account leads to another place, with other keys.
+    let other = azure.account.is_some() && azure.account != found.account;
+    Ok(if other { Connection::default() } else { found })
 }
 
 // === impl Connection ===

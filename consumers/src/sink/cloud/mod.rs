@@ -24,6 +24,7 @@ use object_store::{
     Attribute, Attributes, BackoffConfig, ClientOptions, Error, ObjectStore, ObjectStoreExt,
     PutMode, PutOptions, PutPayload, RetryConfig, UpdateVersion,
 };
+use reply::Connector;
 use settings::{AzureSettings, S3Settings};
 use std::fmt;
 use std::time::Duration;
@@ -32,8 +33,6 @@ use std::time::Duration;
 const CONNECT: Duration = Duration::from_secs(5);
 /// A connection that nobody uses is closed after so long, before the services close it.
 const IDLE: Duration = Duration::from_secs(3);
-/// Who we say we are.
-const AGENT: &str = concat!("cloudsync/", env!("CARGO_PKG_VERSION"));
 
 /// The objects below one prefix of a bucket or container.
 pub(super) struct CloudSink {
@@ -99,13 +98,17 @@ fn no_retries() -> RetryConfig {
 }
 
 /// How a service is spoken to. An attempt as a whole is timed by whoever makes it.
-fn options(settings: &DestinationSettings, plain: bool) -> ClientOptions {
-    ClientOptions::new()
-        .with_allow_http(plain)
-        .with_connect_timeout(CONNECT)
-        .with_timeout(settings.attempt_timeout() + CONNECT)
-        .with_pool_idle_timeout(IDLE)
-        .with_user_agent(http::HeaderValue::from_static(AGENT))
+fn connector(settings: &DestinationSettings) -> Connector {
+    Connector {
+        connect: CONNECT,
+        answer: settings.attempt_timeout() + CONNECT,
+        idle: IDLE,
+    }
+}
+
+/// What `object_store` is to know of it.
+fn options(plain: bool) -> ClientOptions {
+    ClientOptions::new().with_allow_http(plain)
 }
 
 /// What is wrong with the settings of a cloud, by key and reason.

@@ -62,29 +62,43 @@ impl Profile {
             "default" => name.to_owned(),
             _ => format!("profile {name}"),
         };
-        let mut merged = section(config, &in_config).unwrap_or_default();
-        // The credentials file goes before the other one.
-        merged.extend(section(credentials, name).unwrap_or_default());
-        let mut take = |key: &str| merged.remove(key);
-        let (Some(id), Some(secret)) = (take("aws_access_key_id"), take("aws_secret_access_key"))
-        else {
-            let asked = NOT_DONE.iter().find(|key| merged.contains_key(**key));
-            return match asked {
-                // Nobody named it: the identity of the machine may do.
-                Some(_) if name == "default" => Ok(None),
-                Some(key) => Err(format!(
+        let in_config = section(config, &in_config).unwrap_or_default();
+        let own = section(credentials, name).unwrap_or_default();
+        let asked = NOT_DONE.iter().find(|key| {
+            let key = **key;
+            in_config.contains_key(key) || own.contains_key(key)
+        });
+        match asked {
+            // Nobody named it: the identity of the machine may do.
+            Some(_) if name == "default" => return Ok(None),
+            Some(key) => {
+                return Err(format!(
                     "profile {name} says {key}, which is not done here; export its keys \
                      (`aws configure export-credentials --profile {name} --format env`) or use a web \
                      identity"
-                )),
-                None => Ok(None),
-            };
+                ));
+            }
+            None => {}
+        }
+        let region = in_config
+            .get("region")
+            .or_else(|| own.get("region"))
+            .cloned();
+        // The credentials file goes before the other one; a session belongs to the keys beside it.
+        let mut keys = match own.contains_key("aws_access_key_id") {
+            true => own,
+            false => in_config,
+        };
+        let mut take = |key: &str| keys.remove(key);
+        let (Some(id), Some(secret)) = (take("aws_access_key_id"), take("aws_secret_access_key"))
+        else {
+            return Ok(None);
         };
         Ok(Some(Self {
             access_key_id: id,
             secret_access_key: secret,
             session_token: take("aws_session_token"),
-            region: take("region"),
+            region,
         }))
     }
 }
@@ -168,6 +182,12 @@ mod tests {
 
     #[test]
     fn what_is_not_done_is_said() {
+        let keys = "[both]\naws_access_key_id = A\naws_secret_access_key = s\n";
+        let role = "[profile both]\nrole_arn = arn\nsource_profile = both\n";
+        assert!(
+            Profile::of("both", keys, role).is_err(),
+            "keys beside a role are the source's"
+        );
         let why = Profile::of("role", CREDENTIALS, CONFIG).unwrap_err();
         assert!(
             why.contains("role_arn") && why.contains("export-credentials"),

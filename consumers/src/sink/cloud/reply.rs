@@ -5,13 +5,13 @@
 //! out alike, and every 409 as "exists": also S3's `ConditionalRequestConflict`, which means "again".
 
 use async_trait::async_trait;
+use cloudsync_runtime::redact;
 use http::StatusCode;
 use http::header::{LOCATION, RETRY_AFTER};
-use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService,
-    ReqwestConnector,
 };
+use object_store::{ClientConfigKey, ClientOptions};
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -19,6 +19,9 @@ use std::time::{Duration, SystemTime};
 const LOOKED_AT: usize = 64 * 1024;
 /// Longest message that is kept of it, in characters.
 const SHOWN: usize = 200;
+
+/// Who we say we are.
+const AGENT: &str = concat!("cloudsync/", env!("CARGO_PKG_VERSION"));
 
 /// An answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +34,17 @@ pub(super) struct Reply {
     message: String,
 }
 
-/// Connects as `object_store` does, and keeps what is answered.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Connector;
+/// Connects for `object_store`, and keeps what is answered. Follows no redirect: a POST of keys or a
+/// GET would end somewhere else, and a PUT as a GET that looks like success.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Connector {
+    /// Longest time for a connection, TLS included.
+    pub(super) connect: Duration,
+    /// Longest time for an answer.
+    pub(super) answer: Duration,
+    /// A connection that nobody uses is closed after so long.
+    pub(super) idle: Duration,
+}
 
 #[derive(Debug)]
 struct Kept(HttpClient);
@@ -42,8 +53,21 @@ struct Kept(HttpClient);
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = ReqwestConnector::default().connect(options)?;
-        Ok(HttpClient::new(Kept(client)))
+        let plain = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .https_only(plain.as_deref() != Some("true"))
+            .connect_timeout(self.connect)
+            .timeout(self.answer)
+            .pool_idle_timeout(self.idle)
+            .user_agent(AGENT)
+            .build()
+            .map_err(|error| object_store::Error::Generic {
+                store: "HTTP",
+                source: Box::new(error),
+            })?;
+        Ok(HttpClient::new(Kept(HttpClient::new(client))))
     }
 }
 
@@ -90,11 +114,21 @@ impl Reply {
             .filter(|it| !it.is_control())
             .collect();
         if let Some(to) = header(LOCATION.as_str()) {
+            // What stands behind a question mark may be a signature.
+            let to = to.split(['?', '#']).next().unwrap_or_default();
+            let to: String = to
+                .chars()
+                .take(SHOWN)
+                .filter(|it| !it.is_control())
+                .collect();
+            let to = redact::url(&to);
             message.push_str(&format!(" (a redirect to {to}, which is not followed)"));
         }
         Self {
             status: status.as_u16(),
-            code: code.or_else(|| element(&text, "Code").map(str::to_owned)),
+            code: code
+                .or_else(|| element(&text, "Code").map(str::to_owned))
+                .filter(|code| is_word(code)),
             retry_after: headers
                 .get(RETRY_AFTER)
                 .and_then(|value| crate::sink::retry_after(value, now)),
@@ -105,7 +139,8 @@ impl Reply {
     /// Whether it speaks of the object alone, and so is what `object_store` takes it for.
     fn is_of_the_object(&self) -> bool {
         match (self.status, self.code.as_deref()) {
-            (404, code) => matches!(code, None | Some("NoSuchKey" | "BlobNotFound")),
+            // Both services say which; whoever stands before them does not.
+            (404, code) => matches!(code, Some("NoSuchKey" | "BlobNotFound")),
             (409, code) => matches!(code, Some("BlobAlreadyExists")),
             _ => false,
         }
@@ -126,6 +161,12 @@ impl fmt::Display for Reply {
 }
 
 impl std::error::Error for Reply {}
+
+/// Whether `code` is a word, and no page of somebody else's.
+fn is_word(code: &str) -> bool {
+    let plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '.' | '_' | '-');
+    !code.is_empty() && code.len() <= 64 && code.chars().all(plain)
+}
 
 /// The text of the first element `name` of an error's XML. No more is needed of it, and a parser
 /// would say of half a body only that it is none.
@@ -172,8 +213,12 @@ mod tests {
         );
         let cut = reply(500, &[], "<Error><Code>Intern");
         assert_eq!((cut.code, cut.retry_after), (None, None));
-        let moved = reply(301, &[("location", "https://elsewhere")], "");
-        assert!(moved.to_string().contains("https://elsewhere"), "{moved}");
+        let to = [("location", "https://me:hush@elsewhere/x?sig=hush")];
+        let moved = reply(301, &to, "<Code>two words, hush</Code>").to_string();
+        assert!(
+            moved.contains("@elsewhere/x,") && !moved.contains("hush"),
+            "{moved}"
+        );
     }
 
     #[test]
@@ -182,7 +227,7 @@ mod tests {
             let body = format!("<Error><Code>{code}</Code></Error>");
             reply(status, &[], &body).is_of_the_object()
         };
-        assert!(reply(404, &[], "").is_of_the_object());
+        assert!(!reply(404, &[], "").is_of_the_object());
         assert!(of(404, "NoSuchKey") && of(404, "BlobNotFound") && of(409, "BlobAlreadyExists"));
         assert!(!of(404, "NoSuchBucket") && !of(404, "ContainerNotFound"));
         assert!(!of(409, "ConditionalRequestConflict") && !reply(409, &[], "").is_of_the_object());

@@ -5,7 +5,6 @@
 //! container's (ECS, EKS Pod Identity); the instance's (EC2).
 
 use super::profile::Profile;
-use super::reply::Connector;
 use super::settings::{Encryption, S3Settings};
 use crate::settings::DestinationSettings;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
@@ -37,14 +36,16 @@ pub(super) fn store(settings: &DestinationSettings, bucket: &str) -> Result<Amaz
             address(&endpoint, bucket, path_style),
         );
     }
-    let options = super::options(settings, plain);
+    let options = super::options(plain);
     encrypted(builder, s3)?
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(!path_style)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
+        // In one of many, a right that is missing would be no answer of its own.
+        .with_disable_bulk_delete(true)
         .with_client_options(options)
         .with_retry(super::no_retries())
-        .with_http_connector(Connector)
+        .with_http_connector(super::connector(settings))
         .build()
         .map_err(|error| error.to_string())
 }

@@ -137,7 +137,8 @@ pub struct DlqRedriveArgs {
     /// How it is done.
     #[command(flatten)]
     pub change: DlqChange,
-    /// Also what is parked.
+    /// Also what is parked, or for a destination that the settings do not have, or of a key that has
+    /// another partition now.
     #[arg(long)]
     pub force: bool,
 }

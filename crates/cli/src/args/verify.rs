@@ -22,7 +22,7 @@ pub struct VerifyArgs {
     #[arg(long, conflicts_with_all = ["brokers", "with_topic"])]
     pub no_log: bool,
     /// Compare with the topic as well, as far back as it goes: finds what is missing at both, and
-    /// tells which of two contents was sent.
+    /// tells which of two contents was sent. --repair does, too, where there is a log.
     #[arg(long)]
     pub with_topic: bool,
     /// Compare records from this time on: RFC 3339, or so long ago, such as 1h.
@@ -33,7 +33,7 @@ pub struct VerifyArgs {
     pub until: Option<Moment>,
     /// Make again what is missing or altered, each object under its own name, and compare once
     /// more; nothing is sent through the topic, and nothing is removed.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["since", "until"])]
     pub repair: bool,
     /// Keep what was read in DIR until the comparison is done: one that was interrupted goes on
     /// there [default: a temporary directory].
@@ -51,6 +51,14 @@ pub struct Moment {
     pub text: String,
     /// When that is.
     pub time: Timestamp,
+}
+
+impl VerifyArgs {
+    /// Whether the topic is read: only it knows what is for one destination alone.
+    #[must_use]
+    pub fn reads_topic(&self) -> bool {
+        self.with_topic || (self.repair && !self.no_log)
+    }
 }
 
 fn moment(text: &str) -> Result<Moment, String> {

@@ -237,7 +237,7 @@ impl<'a> Verifier<'a> {
     }
 
     async fn read_log(&self, mut work: Work, kafka: &KafkaSettings) -> Result<Work, Failure> {
-        if self.args.with_topic && !work.is_done("topic") {
+        if self.args.reads_topic() && !work.is_done("topic") {
             let read = read_records(work, kafka, &self.progress.seen);
             let read = self.progress.during("reading the topic", read).await;
             work = read.context("cannot read the topic")?;

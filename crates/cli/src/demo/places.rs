@@ -47,6 +47,10 @@ pub fn lead(settings: &mut Settings, given: &[Given], directory: &Path) -> Resul
     }
     // The last 32 bits of it are random.
     let run = format!("demo-{:08x}", Uuid::now_v7().as_u128() as u32);
+    if cloudsync_dedupe::settings::is_shared(&settings.dedupe.url) {
+        // What other runs have marked there was not delivered by this one.
+        settings.dedupe.namespace.clone_from(&run);
+    }
     for (name, destination) in &mut settings.destinations {
         if is_a_place(destination) && destination.url != file_url(&directory.join(name)) {
             let base = destination.url.trim_end_matches('/').to_owned();
@@ -109,7 +113,10 @@ pub fn recall(settings: &mut Settings, directory: &Path) -> anyhow::Result<()> {
 pub fn shown(settings: &Settings) -> Vec<String> {
     let all = settings.destinations.values();
     let all = all.filter(|it| !it.url.starts_with("file:") && !it.url.starts_with("null:"));
-    all.map(|it| redact::url(&it.url)).collect()
+    let store = Some(settings.dedupe.url.as_str());
+    let store = store.filter(|url| cloudsync_dedupe::settings::is_shared(url));
+    let urls = all.map(|it| it.url.as_str()).chain(store);
+    urls.map(redact::url).collect()
 }
 
 // === impl Given ===

@@ -6,7 +6,7 @@ use super::proxy::{Counts, Switches};
 use super::reply::{self, Ended, Reply};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::IF_NONE_MATCH;
+use hyper::header::{AUTHORIZATION, IF_NONE_MATCH};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -160,10 +160,15 @@ impl Server {
             sleep(late).await;
         }
         let mut request = reply::whole(request).await?;
-        if self.chooser.plan().ignores_conditions
-            && request.headers_mut().remove(IF_NONE_MATCH).is_some()
-        {
+        let is_blind =
+            self.chooser.plan().ignores_conditions && request.headers().contains_key(IF_NONE_MATCH);
+        // Whoever signed the condition is not believed without it; only the answer can be false then.
+        let is_signed = request.headers().contains_key(AUTHORIZATION);
+        if is_blind {
             self.happened(Fault::Unconditional, &request);
+            if !is_signed {
+                request.headers_mut().remove(IF_NONE_MATCH);
+            }
         }
         match fate.fault {
             Some(Fault::Broken) => Ok(reply::broken(fate.other)),
@@ -177,7 +182,12 @@ impl Server {
             Some(Fault::CutReply) => reply::cut(self.forward(request).await?),
             Some(Fault::CutRequest | Fault::Away) => Err(Ended),
             Some(Fault::Late | Fault::Unconditional) | None => {
-                Ok(reply::passed(self.forward(request).await?))
+                let reply = self.forward(request).await?;
+                let refused = matches!(reply.status().as_u16(), 409 | 412);
+                if is_blind && is_signed && refused {
+                    return Ok(reply::overwritten());
+                }
+                Ok(reply::passed(reply))
             }
         }
     }

@@ -25,7 +25,7 @@ pub enum Fault {
     Away,
     /// It is done, later than it would have been.
     Late,
-    /// It is done without its condition (`If-None-Match`).
+    /// It is done without its condition (`If-None-Match`), or answered as if it were.
     Unconditional,
 }
 
@@ -82,7 +82,8 @@ pub struct Plan {
     pub latency: Option<Latency>,
     /// Outages at set times.
     pub windows: Vec<Window>,
-    /// The server ignores conditions: `If-None-Match` does not get there.
+    /// The server ignores conditions: `If-None-Match` does not get there, or, where it is signed, the
+    /// answer says that the object was written over.
     pub ignores_conditions: bool,
     /// Shares and latency concern these requests alone.
     pub only: Option<Only>,

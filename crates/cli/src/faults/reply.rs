@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
@@ -93,6 +93,15 @@ pub(super) fn cut(reply: Response<Bytes>) -> Result<Reply, Ended> {
         head,
         BodyExt::boxed(StreamBody::new(frames)),
     ))
+}
+
+/// As if an object that was there had been written over.
+pub(super) fn overwritten() -> Reply {
+    let mut reply = passed(Response::new(Bytes::new()));
+    *reply.status_mut() = StatusCode::CREATED;
+    let tag = HeaderValue::from_static("\"0x0\"");
+    reply.headers_mut().insert(ETAG, tag);
+    reply
 }
 
 /// An error of the server's own.

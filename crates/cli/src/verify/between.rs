@@ -111,7 +111,7 @@ pub async fn log(
 pub fn question(args: &VerifyArgs, scope: &Scope, urls: &[String; 2]) -> String {
     let log = scope.log.as_ref();
     let log = log.map_or_else(|| "no log".to_owned(), |log| format!("log {}", log.id));
-    let topic = if args.with_topic {
+    let topic = if args.reads_topic() {
         " with its topic"
     } else {
         ""

@@ -12,11 +12,11 @@ use cloudsync_consumers::verify::scan::Seen;
 use cloudsync_consumers::verify::scope::LogScope;
 use cloudsync_consumers::verify::work::Work;
 use cloudsync_kafka::{
-    DeadLetterHeaders, Ends, KafkaError, KafkaSettings, PolledRecord, inspect, lag,
-    read_topic_since,
+    DeadLetterHeaders, Ends, EntryId, KafkaError, KafkaSettings, Line, PolledRecord, Settled,
+    inspect, lag, read_topic, read_topic_since,
 };
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -88,18 +88,24 @@ pub async fn read_records(
     read(work, kafka, &kafka.topic, take).await
 }
 
-/// Reads the dead letters of the data topic into `work`. Where there is no such topic, nothing was
-/// ever set aside.
+/// Reads the dead letters of the data topic into `work`, but for those that were redriven: they are
+/// to be delivered like any other. Where there is no such topic, nothing was ever set aside.
 ///
 /// # Errors
 /// [`VerifyError`].
 pub async fn read_dead_letters(work: Work, kafka: &KafkaSettings) -> Result<Work, VerifyError> {
     let topic = kafka.topic.clone();
+    let redriven = redriven(kafka).await?;
     let take = move |work: &mut Work, _, record: PolledRecord, headers: &[(String, _)]| {
         let letter = DeadLetterHeaders::parse(headers);
         let Some(letter) = letter.filter(|letter| *letter.origin.topic == *topic) else {
             return Ok(());
         };
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        let id = EntryId::of(&letter.destination, &letter.origin, key, value);
+        if redriven.contains(&id) {
+            return Ok(());
+        }
         work.count_log(0, 1);
         let addressed = work.scope().flag_of(&letter.destination);
         let Some((id, fingerprint, _)) = names_of(&record) else {
@@ -111,6 +117,23 @@ pub async fn read_dead_letters(work: Work, kafka: &KafkaSettings) -> Result<Work
         work.add(&entry.at(place, -1, letter.origin.offset))
     };
     read(work, kafka, &kafka.dlq_topic, take).await
+}
+
+/// The dead letters that went back into the log.
+async fn redriven(kafka: &KafkaSettings) -> Result<HashSet<EntryId>, KafkaError> {
+    let found = Arc::new(Mutex::new(HashSet::new()));
+    let into = Arc::clone(&found);
+    let visit = move |partition, record| {
+        if let Line::Marker(id, Settled::Redriven) = Line::read(partition, record) {
+            into.lock().insert(id);
+        }
+    };
+    match read_topic(kafka, &kafka.dlq_topic, visit).await {
+        Ok(_) | Err(KafkaError::NoTopic { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let found = std::mem::take(&mut *found.lock());
+    Ok(found)
 }
 
 async fn read(

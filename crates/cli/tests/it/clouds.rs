@@ -1,9 +1,10 @@
 //! Destinations in object stores: a real S3 and a real Blob service on this machine.
 
-use crate::support::{cloudsync, code, json, run, stderr, text};
+use crate::support::{cloudsync, code, json, run, stderr, text, tree};
 use cloudsync_harness::clouds::{self, Clouds};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use tempfile::TempDir;
 
@@ -75,6 +76,111 @@ fn a_demo_fills_both_clouds_and_another_one_beside_it() {
     let output = run_in(&clouds, &again, &[], &[]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     assert_eq!(json(&output)["destinations"][1]["delivered"], 1_707);
+}
+
+/// The arguments of the `cloudsync verify` that a demo has printed.
+fn printed_verify(demo: &Output) -> Vec<String> {
+    let said = stderr(demo);
+    let mut lines = said
+        .lines()
+        .filter(|line| line.contains("cloudsync verify "));
+    let line = lines.next().unwrap_or_else(|| panic!("{said}"));
+    let (_, arguments) = line.split_once("cloudsync ").unwrap();
+    arguments.split(' ').map(str::to_owned).collect()
+}
+
+/// The objects that the S3 service keeps below `directory`, as files; no marker.
+fn objects(directory: &Path) -> Vec<PathBuf> {
+    let bucket = directory.join("buckets/cloudsync/try");
+    let files = tree(&bucket).into_iter();
+    let files = files.filter(|(path, content)| content.is_some() && path.is_file());
+    let of_data = |path: &PathBuf| !path.ends_with("cloudsync-destination.json");
+    files.map(|(path, _)| path).filter(of_data).collect()
+}
+
+#[test]
+fn what_is_missing_or_altered_in_a_bucket_is_named_and_mended() {
+    let temp = TempDir::new().unwrap();
+    let Some(clouds) = started(&temp) else { return };
+    for mode in ["batch", "record"] {
+        let kept = TempDir::new().unwrap();
+        let modes = [
+            ("CLOUDSYNC_DESTINATIONS__AWS__MODE", mode),
+            ("CLOUDSYNC_DESTINATIONS__AZURE__MODE", mode),
+        ];
+        let directory = kept.path().join("demo");
+        let keep = [BOTH, &["--data-dir", text(&directory)]].concat();
+        let demo = run_in(&clouds, &keep, &[], &modes);
+        assert_eq!(code(&demo), 0, "{}", stderr(&demo));
+        let verify = printed_verify(&demo);
+        let verify = |more: &[&'static str]| {
+            let arguments = verify
+                .iter()
+                .map(String::as_str)
+                .chain(more.iter().copied());
+            run_in(&clouds, &arguments.collect::<Vec<_>>(), &[], &modes)
+        };
+        let equal = verify(&[]);
+        assert_eq!(code(&equal), 0, "{mode}: {}", stderr(&equal));
+        let files = objects(temp.path());
+        let [first, second, third] = [&files[0], &files[4], &files[8]];
+        std::fs::remove_file(first).unwrap();
+        std::fs::remove_file(second).unwrap();
+        let mut altered = std::fs::read(third).unwrap();
+        let at = altered.len() / 2;
+        altered[at] ^= 1;
+        std::fs::write(third, altered).unwrap();
+        let found = verify(&[]);
+        assert_eq!(code(&found), 1, "{mode}: {}", stderr(&found));
+        let told = String::from_utf8_lossy(&found.stdout).into_owned();
+        let missing = told.matches("missing at aws: ").count();
+        assert!(missing >= 2, "{mode}: {told}");
+        // A record that is gone is named by what it was; an object by where it lay.
+        let named = if mode == "batch" {
+            &[first, second, third][..]
+        } else {
+            &[third]
+        };
+        for file in named {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            assert!(told.contains(name), "{mode}: {name} in {told}");
+        }
+        let repaired = verify(&["--repair"]);
+        assert_eq!(code(&repaired), 0, "{mode}: {}", stderr(&repaired));
+        assert_eq!(code(&verify(&[])), 0, "{mode}");
+        std::fs::remove_dir_all(temp.path().join("buckets/cloudsync/try")).unwrap();
+    }
+}
+
+/// Each request may fail in every way that the proxy knows, before and after it was applied.
+#[test]
+fn bad_clouds_are_ridden_out_and_one_without_conditions_is_refused() {
+    let temp = TempDir::new().unwrap();
+    let Some(clouds) = started(&temp) else { return };
+    let record = [
+        ("CLOUDSYNC_DESTINATIONS__AWS__MODE", "record"),
+        ("CLOUDSYNC_DESTINATIONS__AZURE__MODE", "record"),
+    ];
+    let faults = [BOTH, &["--faults", "aws=5%,azure=3%"]].concat();
+    let output = run_in(&clouds, &faults, &[], &record);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("faults at azure, in "),
+        "{}",
+        stderr(&output)
+    );
+    for destination in json(&output)["destinations"].as_array().unwrap() {
+        assert_eq!(destination["delivered"], 1_707, "{destination}");
+        assert_eq!(destination["dead_lettered"], 0, "{destination}");
+    }
+    let blind = [BOTH, &["--faults", "aws=unconditional"]].concat();
+    let output = run_in(&clouds, &blind, &[], &[]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("overwrites objects"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -219,7 +325,7 @@ fn who_is_not_let_in_is_told_which_right_is_missing() {
             "stands neither in ~/.aws/credentials",
         ),
         (
-            "AWS_ENDPOINT_URL",
+            "AWS_ENDPOINT_URL_S3",
             "http://192.0.2.1:9",
             "without TLS; use https",
         ),

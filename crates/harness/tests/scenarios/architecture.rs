@@ -56,7 +56,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
 ];
 
 /// Third-party crate → the packages that may use it.
-const LIVES_IN: [(&str, &[&str]); 22] = [
+const LIVES_IN: [(&str, &[&str]); 23] = [
     ("rdkafka", &["cloudsync-kafka"]),
     ("redis", &["cloudsync-dedupe"]),
     ("deadpool-redis", &["cloudsync-dedupe"]),
@@ -83,6 +83,7 @@ const LIVES_IN: [(&str, &[&str]); 22] = [
     ("tracing-subscriber", &["cloudsync-runtime"]),
     ("axum", &["cloudsync-gateway"]),
     ("object_store", &["cloudsync-consumers"]),
+    ("reqwest", &["cloudsync-consumers"]),
     ("tokio-rustls", &["cloudsync-consumers"]),
     ("clap", &["cloudsync-cli"]),
     ("indicatif", &["cloudsync-cli"]),

@@ -116,10 +116,14 @@ impl Change<'_> {
             }
             let mut entries = Vec::with_capacity(found.len());
             for found in found.drain(..) {
-                if self.which.states().touches(found.state) {
-                    entries.push(found.entry);
-                } else {
+                if !self.which.states().touches(found.state) {
                     done.parked += 1;
+                    continue;
+                }
+                let stays = self.which.stays(&found.entry);
+                match stays.filter(|_| self.how == Settled::Redriven) {
+                    Some(why) => done.stays(&found.entry, &why),
+                    None => entries.push(found.entry),
                 }
             }
             taken += entries.len() as u64;
@@ -176,6 +180,11 @@ impl Done {
         self.failed += 1;
         let error = anyhow!(error.clone());
         say::note(format_args!("error: entry {} {what}: {error:#}", entry.id));
+    }
+
+    fn stays(&mut self, entry: &DeadLetterEntry, why: &str) {
+        self.failed += 1;
+        say::note(format_args!("error: entry {} {why}", entry.id));
     }
 
     fn print(&self, how: Settled, output: Output) {

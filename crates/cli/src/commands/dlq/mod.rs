@@ -66,7 +66,7 @@ pub(super) async fn run(args: &DlqArgs, common: &Common) -> Result<(), Failure> 
 
 fn which(args: &DlqWhich, common: &Common, states: States) -> Result<Which, Failure> {
     let settings = common.settings(Settings::default(), args.flags())?;
-    Ok(Which::new(settings.kafka, args, states))
+    Ok(Which::new(settings, args, states))
 }
 
 /// Why the topic could not be read.

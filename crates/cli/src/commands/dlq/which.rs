@@ -7,6 +7,7 @@ use super::row::Names;
 use super::unread;
 use crate::args::DlqWhich;
 use crate::failure::Failure;
+use crate::settings::Settings;
 use anyhow::anyhow;
 use cloudsync_kafka::{
     DeadLetterEntry, Fold, KafkaError, KafkaSettings, Line, Settled, read_topic,
@@ -24,6 +25,8 @@ const QUEUE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Which {
     pub(super) kafka: KafkaSettings,
+    /// Who there is to deliver to.
+    destinations: Vec<String>,
     filter: Arc<Filter>,
 }
 
@@ -31,6 +34,8 @@ pub(super) struct Which {
 #[derive(Clone, Debug)]
 struct Filter {
     args: DlqWhich,
+    /// The data topic: what came from another one belongs to somebody else.
+    topic: String,
     states: States,
     now: Timestamp,
 }
@@ -106,16 +111,44 @@ impl State {
 // === impl Which ===
 
 impl Which {
-    pub(super) fn new(kafka: KafkaSettings, args: &DlqWhich, states: States) -> Self {
+    pub(super) fn new(settings: Settings, args: &DlqWhich, states: States) -> Self {
+        let destinations = settings.destination_names();
+        let kafka = settings.kafka;
         let filter = Filter {
             args: args.clone(),
+            topic: kafka.topic.clone(),
             states,
             now: Timestamp::now(),
         };
         Self {
             kafka,
+            destinations,
             filter: Arc::new(filter),
         }
+    }
+
+    /// Why `entry` is not to go back, unless somebody insists: nobody would deliver it, or it would
+    /// not meet the records of its key.
+    pub(super) fn stays(&self, entry: &DeadLetterEntry) -> Option<String> {
+        if self.states().parked_too {
+            return None;
+        }
+        let (to, origin) = (&entry.headers.destination, &entry.headers.origin);
+        if !self.destinations.contains(to) {
+            let known = self.destinations.join(", ");
+            return Some(format!(
+                "is for {to}, which the settings do not have (they have {known}): nobody would \
+                 deliver it; name it there, or --force"
+            ));
+        }
+        let partition = entry.partition(self.kafka.partitions);
+        (partition != origin.partition).then(|| {
+            format!(
+                "would go to partition {partition} and came from {}: set kafka.partitions ({}) as \
+                 the gateway has it, or --force where that has changed",
+                origin.partition, self.kafka.partitions
+            )
+        })
     }
 
     pub(super) fn states(&self) -> States {
@@ -226,7 +259,8 @@ impl Filter {
         let reasons = args.reason.iter();
         let reason =
             args.reason.is_empty() || reasons.into_iter().any(|it| it.as_str() == headers.reason);
-        named
+        *headers.origin.topic == *self.topic
+            && named
             && reason
             && one_of(&args.destination, Some(&headers.destination))
             && one_of(&args.class, headers.class.as_deref())
