@@ -4,7 +4,7 @@
 //! |---|---|
 //! | no connection, no name, no TLS, no answer in time | outage |
 //! | 429, 503 with `Retry-After`, `SlowDown`, `ServerBusy` | throttled |
-//! | 408, 409 (`ConditionalRequestConflict`, …), 5xx, a body that did not arrive whole | transient |
+//! | 408, 409 (`ConditionalRequestConflict`, …), 5xx, 404 without a word of the service's, a body that did not arrive whole | transient |
 //! | an answer that was cut off | transient: the object may be there |
 //! | 413, `EntityTooLarge`, `RequestBodyTooLarge` | rejected: this object is too large |
 //! | 501, and every other 3xx and 4xx | denied: credentials, bucket, region, rights |
@@ -60,6 +60,8 @@ fn class_of(reply: &Reply) -> ErrorClass {
         // Azure says "exists" in words of a policy, too; those have to be looked at.
         (409, "BlobImmutableDueToPolicy" | "AccountBeingCreated" | "InvalidBucketState") => Denied,
         (408 | 409 | 425, _) => Transient,
+        // Neither service says so little: it is somebody who stands before one.
+        (404, "") => Transient,
         (501 | 505, _) => Denied,
         (500.., _) => Transient,
         _ => Denied,

@@ -92,6 +92,14 @@ async fn every_answer_of_s3_to_a_create_has_its_class() {
         ("400 x", "", "EntityTooLarge", Rejected),
         ("404 x", "", "NoSuchBucket", Denied),
         ("301 x", "", "PermanentRedirect", Denied),
+        (
+            "302 x",
+            "Location: http://127.0.0.1:9/x?sig=hush\r\n",
+            "",
+            Denied,
+        ),
+        ("303 x", "Location: http://127.0.0.1:9/x\r\n", "", Denied),
+        ("404 x", "", "", Transient),
         ("501 x", "", "NotImplemented", Denied),
     ];
     creates_have_their_class("s3", &rows).await;

@@ -147,10 +147,10 @@ const VARIABLES: &[(&str, &str, &[&str])] = &[
     ),
     (
         "DESTINATIONS__AWS__URL",
-        "s3://bucket",
+        "gs://bucket",
         &[
             "destinations.aws.url is refused",
-            "there are: file:///dir, null://",
+            "there are: s3://bucket/prefix, az://",
         ],
     ),
     (

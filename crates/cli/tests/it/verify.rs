@@ -403,6 +403,24 @@ async fn what_is_for_one_destination_or_was_set_aside_is_not_missing() {
     }
     up.end();
     verify(&["--with-topic"]);
+
+    // Damaged where a record lay that only this destination had: nobody but the log knows it.
+    let lines = |path: &PathBuf| raw_lines(&std::fs::read(path).unwrap()).unwrap();
+    for path in segments(&data, "aws") {
+        if !lines(&path).is_empty() {
+            flip(&path);
+        }
+    }
+    let damaged = contents(&data, "aws");
+    let blind = ["verify", "--data-dir", text(&data), "--no-log", "--repair"];
+    let blind = cloudsync().args(blind).output().unwrap();
+    assert_eq!(code(&blind), 1, "{}", stderr(&blind));
+    assert!(
+        contents(&data, "aws") == damaged,
+        "what cannot be known is left"
+    );
+    verify(&["--repair"]);
+    verify(&["--with-topic"]);
 }
 
 #[test]
