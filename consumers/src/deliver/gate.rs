@@ -4,6 +4,7 @@
 //! that the destination asked for, the budget of retries, how many run at once), how long it may
 //! take, and what its end says of the destination.
 
+use super::alone::Lonely;
 use super::backoff::Backoff;
 use super::breaker::{Admission, Breaker, LONGEST_OPEN, Ticket};
 use super::budget::RetryBudget;
@@ -15,7 +16,7 @@ use std::future::Future;
 use std::mem::discriminant;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -52,7 +53,7 @@ pub struct Gate {
     /// Attempts that the destination took.
     taken: AtomicU64,
     /// Records that fail alone, while others are taken.
-    alone: Arc<AtomicUsize>,
+    lonely: Lonely,
     attempt_timeout: Duration,
     counters: Arc<Counters>,
     health: Health,
@@ -75,21 +76,6 @@ pub enum About {
     Itself(ErrorClass),
 }
 
-/// A record that fails alone, for as long as it does.
-#[derive(Debug)]
-pub struct Alone(Arc<AtomicUsize>);
-
-/// So many records fail alone at most: more of them, and it is the destination after all.
-const FEW: usize = 8;
-
-// === impl Alone ===
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 // === impl Gate: may an attempt begin ===
 
 impl Gate {
@@ -106,7 +92,7 @@ impl Gate {
             closed: Notify::new(),
             slots: Semaphore::new(limits.concurrency.clamp(1, Semaphore::MAX_PERMITS)),
             taken: AtomicU64::new(0),
-            alone: Arc::default(),
+            lonely: Lonely::default(),
             attempt_timeout: limits.attempt_timeout,
             counters,
             health,
@@ -157,16 +143,9 @@ impl Gate {
         self.state.lock().breaker.is_closed()
     }
 
-    /// A record that fails alone from now on.
-    pub fn alone(&self) -> Alone {
-        self.alone.fetch_add(1, Ordering::Relaxed);
-        Alone(Arc::clone(&self.alone))
-    }
-
-    /// Whether so few records fail alone that it may be their own fault: a part of a destination
-    /// that is away, or lets a part of the records in, is no fault of theirs.
-    pub fn few_are_alone(&self) -> bool {
-        self.alone.load(Ordering::Relaxed) <= FEW
+    /// The records that fail alone.
+    pub fn lonely(&self) -> &Lonely {
+        &self.lonely
     }
 
     /// How many attempts the destination has taken so far.

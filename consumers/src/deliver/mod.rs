@@ -8,12 +8,14 @@
 //! retries, and sets a record aside when its own attempts are exhausted: `record/attempt.rs`.)
 //! `docs/delivery.md` tells it from outside.
 
+mod alone;
 mod backoff;
 mod breaker;
 mod budget;
 mod gate;
 
+pub use alone::{Alone, Lonely};
 pub use backoff::Backoff;
 pub use breaker::{Admission, Breaker, FAILURE_PERCENT, LONGEST_OPEN, Ticket};
 pub use budget::{RETRY_PERCENT, RetryBudget};
-pub use gate::{About, Alone, Gate, Limits};
+pub use gate::{About, Gate, Limits};

@@ -312,10 +312,10 @@ impl Walk {
             _ => Duration::ZERO,
         };
         if about.is_itself(error.class) && job.alone.is_none() {
-            job.alone = Some(gate.alone());
+            job.alone = Some(gate.lonely().one());
         }
         // Of a part of the destination it says something of that part, and not of the record.
-        let about = match gate.few_are_alone() {
+        let about = match gate.lonely().are_few() {
             true => about,
             false => About::Destination,
         };
