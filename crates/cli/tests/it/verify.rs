@@ -419,7 +419,9 @@ async fn what_is_for_one_destination_or_was_set_aside_is_not_missing() {
         contents(&data, "aws") == damaged,
         "what cannot be known is left"
     );
-    verify(&["--repair"]);
+    let mend = ["verify", "--data-dir", text(&data), "--repair"];
+    let mended = cloudsync().args(mend).output().unwrap();
+    assert_eq!(code(&mended), 0, "{}", stderr(&mended));
     verify(&["--with-topic"]);
 }
 
