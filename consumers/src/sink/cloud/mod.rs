@@ -3,7 +3,7 @@
 //! In: a name and bytes. Out: created, there already, or an error with its class.
 //!
 //! The wire is `object_store`'s, with its own retries off: `deliver` retries. What a service answers
-//! reaches [`class`] through [`reply`], with its status, its word and its `Retry-After`, which
+//! reaches `class` through `reply`, with its status, its word and its `Retry-After`, which
 //! `object_store` alone would fold into one error. An answer that was lost leaves open whether the
 //! object is there; whoever asks again meets it, and compares.
 

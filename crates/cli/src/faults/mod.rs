@@ -1,8 +1,8 @@
 //! A cloud that is unwell: a proxy in front of an HTTP server, which does to requests what networks
 //! and clouds do.
 //!
-//! [`plan`] what shall go wrong and how often, [`chooser`] what befalls a request, by seed,
-//! [`reply`] what is answered, [`door`] connections, [`proxy`] the handle, [`front`] the
+//! `plan` what shall go wrong and how often, `chooser` what befalls a request, by seed,
+//! `reply` what is answered, `door` connections, `proxy` the handle, `front` the
 //! destinations of a demo behind it. In: requests. Out: the same at the server behind, or not, and
 //! counts of what was done to them. Promises: the header `Host` and everything that a signature
 //! covers goes through as it is; a fault that was asked for and never happened is told

@@ -352,6 +352,27 @@ fn settled(log: &str) {
     }
 }
 
+/// Damaged where a record lay that only this destination had: nobody but the log knows it.
+fn a_damaged_record_of_one_destination_is_mended_from_the_log_alone(data: &Path) {
+    let lines = |path: &PathBuf| raw_lines(&std::fs::read(path).unwrap()).unwrap();
+    for path in segments(data, "aws") {
+        if !lines(&path).is_empty() {
+            flip(&path);
+        }
+    }
+    let damaged = contents(data, "aws");
+    let blind = ["verify", "--data-dir", text(data), "--no-log", "--repair"];
+    let blind = cloudsync().args(blind).output().unwrap();
+    assert_eq!(code(&blind), 1, "{}", stderr(&blind));
+    assert!(
+        contents(data, "aws") == damaged,
+        "what cannot be known is left"
+    );
+    let mend = ["verify", "--data-dir", text(data), "--repair"];
+    let mended = cloudsync().args(mend).output().unwrap();
+    assert_eq!(code(&mended), 0, "{}", stderr(&mended));
+}
+
 /// Records for one destination, a conflict that was set aside, while the log runs and afterwards.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_for_one_destination_or_was_set_aside_is_not_missing() {
@@ -404,24 +425,7 @@ async fn what_is_for_one_destination_or_was_set_aside_is_not_missing() {
     up.end();
     verify(&["--with-topic"]);
 
-    // Damaged where a record lay that only this destination had: nobody but the log knows it.
-    let lines = |path: &PathBuf| raw_lines(&std::fs::read(path).unwrap()).unwrap();
-    for path in segments(&data, "aws") {
-        if !lines(&path).is_empty() {
-            flip(&path);
-        }
-    }
-    let damaged = contents(&data, "aws");
-    let blind = ["verify", "--data-dir", text(&data), "--no-log", "--repair"];
-    let blind = cloudsync().args(blind).output().unwrap();
-    assert_eq!(code(&blind), 1, "{}", stderr(&blind));
-    assert!(
-        contents(&data, "aws") == damaged,
-        "what cannot be known is left"
-    );
-    let mend = ["verify", "--data-dir", text(&data), "--repair"];
-    let mended = cloudsync().args(mend).output().unwrap();
-    assert_eq!(code(&mended), 0, "{}", stderr(&mended));
+    a_damaged_record_of_one_destination_is_mended_from_the_log_alone(&data);
     verify(&["--with-topic"]);
 }
 

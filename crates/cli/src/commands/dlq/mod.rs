@@ -5,7 +5,7 @@
 //! of an entry but about 100 bytes, however large the records are; `ls`, `show` and `--dry-run`
 //! only read; what was settled before is not touched.
 //!
-//! [`which`] reads and chooses, [`list`] prints, [`change`] redrives and drops, [`audit`] says so.
+//! `which` reads and chooses, `list` prints, `change` redrives and drops, `audit` says so.
 
 mod audit;
 mod change;

@@ -1,4 +1,4 @@
-//! The page of all settings, made from one table ([`keys`]) and the defaults of the types.
+//! The page of all settings, made from one table (`keys`) and the defaults of the types.
 //!
 //! In: nothing. Out: a TOML file that says what each setting means and changes none, and a JSON
 //! Schema for editors and checkers. Promises, held by tests: the table has every key and no
